@@ -1,0 +1,41 @@
+"""How a run ended: the code, and beside it the sentence the user reads."""
+
+RUNNING = -1
+GTOL = 0
+MAXITER = 1
+LINE_SEARCH = 2
+NONFINITE = 3
+MAXFUN = 4
+FTOL = 5
+XTOL = 6
+LIMIT_CYCLE = 7
+NONFINITE_START = 8
+INCONSISTENT = 9
+CALLBACK = 99  # as in SciPy
+
+SUCCESS = (GTOL, FTOL, XTOL)
+
+MESSAGE = {
+    RUNNING: "The solver is waiting for the value and the gradient at its next point.",
+    GTOL: "Optimization terminated successfully: no component of the (projected) gradient "
+    "exceeds gtol.",
+    FTOL: "Optimization terminated successfully: the relative reduction of the objective is "
+    "within ftol.",
+    XTOL: "Optimization terminated successfully: the relative length of the last step is "
+    "within xtol.",
+    MAXITER: "Maximum number of iterations (maxiter) has been exceeded.",
+    MAXFUN: "Maximum number of function evaluations (maxfun) has been exceeded.",
+    LINE_SEARCH: "Desired error not necessarily achieved due to precision loss: no step along "
+    "the descent direction lowers the objective beyond rounding. Scale the variables, or raise "
+    "gtol.",
+    INCONSISTENT: "The gradient disagrees with the objective: along its own descent direction "
+    "the objective rises for every step length. Check jac, for example with "
+    "scipy.optimize.check_grad.",
+    NONFINITE: "The objective or its gradient became NaN or infinite; the best point before that "
+    "is returned. Lower lr, or use lr='auto', which steps back.",
+    NONFINITE_START: "The objective or its gradient is NaN or infinite at x0.",
+    LIMIT_CYCLE: "The run ended in a limit cycle: with a constant lr every step has the length "
+    "of lr in the end. Use lr='auto', or a decreasing schedule such as lr=rmsfast.schedules."
+    "plateau(lr).",
+    CALLBACK: "`callback` raised `StopIteration`.",
+}

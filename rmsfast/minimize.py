@@ -1,0 +1,289 @@
+"""RMSProp as a method of `scipy.optimize.minimize`."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+from rmsfast.core import solver as core
+from rmsfast.core import status
+from rmsfast.core.drivers import driver
+from rmsfast.objective import Evaluator, evaluator
+from rmsfast.options import ReportOptions, take
+from rmsfast.solver import Solver
+
+CHUNK_SECONDS = 0.05  # of compiled work between two looks at signals
+CHUNK = 256  # evaluations of the first such piece
+PARALLEL_SECONDS = 50e-6  # an evaluation that takes longer is worth several threads
+
+
+def rmsprop(
+    fun: Any,
+    x0: Any,
+    args: Any = (),
+    jac: Any = None,
+    hess: Any = None,
+    hessp: Any = None,
+    bounds: Any = None,
+    constraints: Any = (),
+    callback: Callable[..., Any] | None = None,
+    **options: Any,
+) -> OptimizeResult:
+    """Minimize a function with RMSProp; a ``method`` of `scipy.optimize.minimize`.
+
+    Parameters
+    ----------
+    fun : callable, Objective, CFunc or LowLevelCallable
+        The objective: ``fun(x, *args) -> float``, or ``-> (float, gradient)``
+        with ``jac=True``. Functions compiled by `numba.njit`, a
+        `rmsfast.Objective`, and C functions ``double (int n, double *x, double
+        *g, void *user_data)`` (a `numba.cfunc` or a `scipy.LowLevelCallable`)
+        run in a compiled loop.
+    x0 : array_like, shape (n,)
+        The start; it is not changed. float32 stays float32, other real numbers
+        become float64.
+    args : tuple, optional
+        Further arguments of `fun` and `jac`.
+    jac : callable, bool or None, optional
+        ``jac(x, *args) -> ndarray, shape (n,)``, or True if `fun` returns the
+        gradient too. Without it the gradient is approximated, see
+        `finite_diff`.
+    hess, hessp : optional
+        Not used; giving one warns with `RuntimeWarning`, as SciPy does.
+    bounds : Bounds, sequence of pairs, or ndarray of shape (n, 2), optional
+        Bounds on the variables; all evaluations keep them.
+    constraints : optional
+        Must be empty: RMSProp cannot honour constraints.
+    callback : callable, optional
+        ``callback(xk)`` or ``callback(intermediate_result=...)``, called after
+        each iteration with a copy of the iterate, or an `OptimizeResult` with
+        `x` and `fun`. Raising `StopIteration` ends the run with status 99.
+
+    Options
+    -------
+    lr : float, callable or "auto"
+        "auto" (the default) is for deterministic objectives and reaches `gtol`;
+        a number or a schedule gives textbook RMSProp, for noisy ones.
+    preset : str
+        Hyperparameters of a framework: "torch", "keras", "tf1", "optax", "d2l",
+        "ensmallen", "optimisers_jl", "pennylane" or "quimb".
+    rho, eps, momentum, nesterov, centered, eps_in_sqrt, bias_correction, \
+initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, maximize
+        See `rmsfast.RMSPropOptions`.
+    gtol, ftol, xtol, maxiter, maxfun, maxcor
+        See `rmsfast.options.SolverOptions`. ``tol`` sets `gtol`.
+    disp, return_all, finite_diff
+        See `rmsfast.options.ReportOptions`.
+
+    Returns
+    -------
+    OptimizeResult
+        `x`, the best point seen, with its `fun` and `jac`; `x_last`, the last
+        iterate; `nit`, `nfev`, `njev`; `status`, `success`, `message`; and
+        `allvecs`, the iterates from `x0` on, with ``return_all=True``.
+
+        ====== ======= ===============================================
+        status success meaning
+        ====== ======= ===============================================
+        0      True    no component of the gradient exceeds `gtol`
+        5      True    the change of the objective is within `ftol`
+        6      True    the length of the step is within `xtol`
+        1      False   `maxiter` iterations
+        4      False   `maxfun` calls of the objective
+        2      False   no step lowers the objective beyond rounding
+        9      False   the gradient disagrees with the objective
+        3      False   the objective became NaN or infinite
+        8      False   the objective is NaN or infinite at `x0`
+        7      False   a constant learning rate ended in a limit cycle
+        99     False   `callback` raised `StopIteration`
+        ====== ======= ===============================================
+
+    Raises
+    ------
+    TypeError
+        If an argument or option is of the wrong type, or the objective returns
+        no real number.
+    ValueError
+        If `x0`, `bounds` or an option is outside its bounds, a gradient has the
+        wrong shape, or `constraints` is not empty.
+
+    Warns
+    -----
+    OptimizeWarning
+        If an option is unknown.
+
+    See Also
+    --------
+    rmsfast.Solver : the same by ask and tell.
+
+    Notes
+    -----
+    With a numeric `lr` an iteration is one update [1]_ and one evaluation. With
+    ``lr="auto"`` the RMSProp metric ``P = 1 / (sqrt(s) + eps)`` scales the
+    variables, the step length is that of Barzilai and Borwein in this metric,
+    a limited-memory BFGS matrix of `maxcor` corrections is built on it, and a
+    non-monotone Armijo rule safeguards the step; `rmsfast.core.solver` cites
+    the papers. ``maxcor=0`` keeps to RMSProp's own direction ``-lr * P * g``.
+
+    References
+    ----------
+    .. [1] T. Tieleman and G. Hinton, "Lecture 6.5 - RMSProp: divide the gradient
+       by a running average of its recent magnitude", Coursera: Neural Networks
+       for Machine Learning, 2012.
+
+    Examples
+    --------
+    >>> from scipy.optimize import minimize
+    >>> import rmsfast
+    >>> from rmsfast.objectives import rosenbrock
+    >>> result = minimize(rosenbrock, [-1.2, 1.0], jac=True, method=rmsfast.rmsprop)
+    >>> result.success, result.x.round(6)
+    (True, array([1., 1.]))
+    """
+    for name, value in (("hess", hess), ("hessp", hessp)):
+        if value is not None:
+            warnings.warn(
+                f"Method rmsprop does not use Hessian information ({name}).",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    if constraints is not None and not (isinstance(constraints, (tuple, list)) and not constraints):
+        raise ValueError(f"constraints must be empty: rmsprop has no constraints, got {constraints}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {callback!r}")
+    if not isinstance(args, tuple):
+        args = (args,)
+    report = take(ReportOptions, options)
+    solver = Solver(x0, bounds, **options)
+    evaluate = evaluator(
+        fun,
+        jac,
+        args,
+        solver.w[core.LOWER],
+        solver.w[core.UPPER],
+        solver.x_trial,
+        report.finite_diff,
+    )
+    solver.count(evaluate.nfev, evaluate.njev)
+    reporter = _Reporter(solver, callback, report)
+    evaluate = _evaluate_first(solver, evaluate)
+    if evaluate.signature is None or reporter.each_iteration:
+        _iterate(solver, evaluate, reporter)
+    else:
+        _iterate_compiled(solver, evaluate)
+    return reporter.finish()
+
+
+def _evaluate_first(solver: Solver, evaluate: Evaluator) -> Evaluator:
+    """Evaluate at x0, and see what can be seen only there."""
+    x, g = solver.x_trial, solver.g_trial
+    before = x.tobytes()
+    start = time.perf_counter()
+    f = evaluate(x, g)
+    seconds = time.perf_counter() - start
+    if x.tobytes() != before:
+        raise ValueError("fun wrote into x: an objective must only read it")
+    solver.advance(f)
+    return evaluate.in_parallel() if seconds > PARALLEL_SECONDS else evaluate
+
+
+def _iterate(solver: Solver, evaluate: Evaluator, reporter: _Reporter) -> None:
+    """Loop in Python: for Python objectives, and where someone watches each iteration."""
+    watch = reporter.each_iteration
+    if watch:
+        reporter.show()
+    while not solver.done:
+        nit = solver.state.nit
+        f = evaluate(solver.x_trial, solver.g_trial)
+        solver.advance(f)
+        if watch and solver.state.nit > nit and not reporter.go_on():
+            solver.state.status = status.CALLBACK
+
+
+def _iterate_compiled(solver: Solver, evaluate: Evaluator) -> None:
+    """Loop in compiled code, coming back now and then for Ctrl-C."""
+    run = driver(evaluate.signature)
+    chunk = CHUNK
+    while not solver.done:
+        start = time.perf_counter()
+        run(evaluate.function, evaluate.args, solver.w, solver.state, solver.rates(chunk), chunk)
+        seconds = time.perf_counter() - start
+        chunk = max(1, min(4 * chunk, int(chunk * CHUNK_SECONDS / max(seconds, 1e-6))))
+
+
+class _Reporter:
+    """What the caller sees of a run: callback, printed lines, the list of iterates."""
+
+    def __init__(
+        self, solver: Solver, callback: Callable[..., Any] | None, options: ReportOptions
+    ) -> None:
+        self._solver = solver
+        self._callback = callback
+        self._by_name = callback is not None and _takes_intermediate_result(callback)
+        self._options = options
+        self._iterates = [solver.x_trial.copy()]
+        self.each_iteration = callback is not None or options.return_all or int(options.disp) > 1
+
+    def go_on(self) -> bool:
+        """Report one iteration; return whether the run goes on."""
+        state = self._solver.state
+        x = self._solver.w[core.X + state.current]
+        if self._options.return_all:
+            self._iterates.append(x.copy())
+        if int(self._options.disp) > 1 and _is_round(int(state.nit)):
+            self.show()
+        if self._callback is None:
+            return True
+        try:
+            if self._by_name:
+                intermediate = OptimizeResult(x=x.copy(), fun=self._solver.value(state.f))
+                self._callback(intermediate_result=intermediate)
+            else:
+                self._callback(x.copy())
+        except StopIteration:
+            return False
+        return True
+
+    def show(self) -> None:
+        """Print the line of one iteration."""
+        if int(self._options.disp) < 2:
+            return
+        state = self._solver.state
+        if state.nit == 0:
+            print(f"{'nit':>8} {'nfev':>8} {'fun':>24} {'max|jac|':>12} {'lr':>12}")
+        largest = abs(self._solver.w[core.G + state.current]).max()
+        nfev = self._solver.result().nfev
+        fun = self._solver.value(state.f)
+        print(f"{state.nit:8d} {nfev:8d} {fun:24.16g} {largest:12.4e} {state.lr:12.4e}")
+
+    def finish(self) -> OptimizeResult:
+        """Return the result, printing its summary if asked for."""
+        result = self._solver.result()
+        if self._options.return_all:
+            result.allvecs = self._iterates
+        if self._options.disp:
+            print(result.message)
+            print(f"         Current function value: {result.fun:f}")
+            print(f"         Iterations: {result.nit:d}")
+            print(f"         Function evaluations: {result.nfev:d}")
+            print(f"         Gradient evaluations: {result.njev:d}")
+        return result
+
+
+def _takes_intermediate_result(callback: Callable[..., Any]) -> bool:
+    """Whether SciPy would call `callback` with ``intermediate_result=...``."""
+    try:
+        return set(inspect.signature(callback).parameters) == {"intermediate_result"}
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_round(nit: int) -> bool:
+    """Whether `nit` is 1, 2 or 5 times a power of ten."""
+    return str(nit).rstrip("0") in ("1", "2", "5")

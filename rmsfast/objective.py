@@ -1,0 +1,468 @@
+"""Whatever the user minimizes, made one function ``f = value_and_gradient(x, g)``."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.ccallback import CFunc
+from numba.core.errors import NumbaError
+from numba.core.typing.templates import Signature
+from numba.extending import intrinsic, is_jitted
+from scipy import LowLevelCallable
+
+from rmsfast.core import difference
+from rmsfast.core.jit import specialise
+
+FOREIGN_TEXT = "double (int, double *, double *, void *)"
+
+_capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_capsule_pointer.restype, _capsule_pointer.argtypes = (
+    ctypes.c_void_p,
+    [ctypes.py_object, ctypes.c_char_p],
+)
+_capsule_context = ctypes.pythonapi.PyCapsule_GetContext
+_capsule_context.restype, _capsule_context.argtypes = ctypes.c_void_p, [ctypes.py_object]
+
+
+class Objective:
+    """An objective function with its gradient, compiled by Numba.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x, g, *args) -> f``. It reads ``x`` (float64 or float32, shape
+        ``(n,)``, contiguous), writes the whole gradient into ``g`` (the same
+        dtype and shape) and returns the value. It must not write into ``x``.
+        A Python function is compiled with `numba.njit`; a compiled one is taken
+        as it is.
+
+    Attributes
+    ----------
+    fun : Dispatcher
+        The compiled function.
+
+    Raises
+    ------
+    TypeError
+        If `fun` is not callable.
+
+    See Also
+    --------
+    rmsfast.rmsprop : takes an objective with the gradient written in place.
+    rmsfast.objectives : the classical objective functions.
+
+    Examples
+    --------
+    Called with a point it returns value and gradient, so that every method of
+    `scipy.optimize.minimize` takes it with ``jac=True``:
+
+    >>> import numpy as np
+    >>> from scipy.optimize import minimize
+    >>> import rmsfast
+    >>> @rmsfast.Objective
+    ... def paraboloid(x, g, a):
+    ...     f = 0.0
+    ...     for i in range(x.size):
+    ...         f += a * x[i] * x[i]
+    ...         g[i] = 2.0 * a * x[i]
+    ...     return f
+    >>> f, g = paraboloid(np.array([1.0, 2.0]), 3.0)
+    >>> float(f), g.tolist()
+    (15.0, [6.0, 12.0])
+    >>> result = minimize(paraboloid, [1.0, 2.0], args=(3.0,), jac=True, method=rmsfast.rmsprop)
+    >>> bool(result.success)
+    True
+    """
+
+    def __init__(self, fun: Callable[..., Any]) -> None:
+        if not callable(fun):
+            raise TypeError(f"fun must be callable, got {fun!r}")
+        self.fun: Any = fun if is_jitted(fun) else numba.njit(error_model="numpy")(fun)
+        self.__name__ = getattr(fun, "__name__", type(fun).__name__)
+        self.__doc__ = fun.__doc__
+
+    def __call__(self, x: Any, *args: Any) -> tuple[float, np.ndarray]:
+        """Value and gradient at `x`.
+
+        Parameters
+        ----------
+        x : array_like, shape (n,)
+            The point: float32 stays float32, anything else becomes float64.
+        *args
+            Handed to the function.
+
+        Returns
+        -------
+        f : float
+            The value.
+        g : ndarray, shape (n,)
+            The gradient, a new array of the dtype of `x`.
+        """
+        x = np.asarray(x)
+        x = np.ascontiguousarray(x, dtype=real_dtype(x, "x"))
+        g = np.empty_like(x)
+        return self.fun(x, g, *args), g
+
+    def __repr__(self) -> str:
+        return f"Objective({self.__name__})"
+
+
+def real_dtype(array: np.ndarray, name: str) -> np.dtype[Any]:
+    """Return the dtype to compute in: float32 stays, other real numbers become float64."""
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+    return np.dtype(np.float32 if array.dtype == np.float32 else np.float64)
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """One way to evaluate an objective: ``f = function(x, g, *args)``.
+
+    Attributes
+    ----------
+    function : callable
+        A compiled function of exactly `signature`, or a Python function.
+    args : tuple
+        What follows ``x`` and ``g``.
+    signature : Signature or None
+        The signature of the compiled function; None for a Python function.
+    nfev, njev : int
+        Calls of the user's function and of the user's gradient per evaluation.
+    make_parallel : callable or None
+        Compiles the parallel form of `function`, where there is one.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    signature: Signature | None
+    nfev: int = 1
+    njev: int = 1
+    make_parallel: Callable[[], Callable[..., Any]] | None = None
+
+    def in_parallel(self) -> Evaluator:
+        """Return the same evaluation, bit for bit, on all threads where it has a parallel form."""
+        if self.make_parallel is None:
+            return self
+        return replace(self, function=self.make_parallel(), make_parallel=None)
+
+    def __call__(self, x: np.ndarray, g: np.ndarray) -> float:
+        """Value at `x`, the gradient written into `g`."""
+        return self.function(x, g, *self.args)  # type: ignore[no-any-return]
+
+
+def evaluator(
+    fun: Any,
+    jac: Any,
+    args: tuple[Any, ...],
+    lower: np.ndarray,
+    upper: np.ndarray,
+    x0: np.ndarray,
+    finite_diff: str,
+) -> Evaluator:
+    """Choose how the objective `fun` with the gradient `jac` is evaluated.
+
+    Parameters
+    ----------
+    fun : callable, Objective, CFunc or LowLevelCallable
+        What the user minimizes.
+    jac : callable, bool or None
+        True: `fun` returns ``(f, g)``. None or False: finite differences,
+        unless `fun` writes its gradient in place.
+    args : tuple
+        Further arguments of `fun` and `jac`.
+    lower, upper, x0 : ndarray, shape (n,)
+        Bounds and start, all of the dtype to compute in.
+    finite_diff : {"2-point", "3-point", "cs"}
+        How missing gradients are approximated.
+
+    Returns
+    -------
+    Evaluator
+        Compiled if `fun` and `jac` are, else a Python function.
+
+    Raises
+    ------
+    TypeError
+        If `fun` or `jac` is of no known form, or returns no real number.
+    """
+    owner = getattr(jac, "__self__", None)
+    if owner is not None and owner is fun and hasattr(fun, "fun"):
+        fun, jac = fun.fun, True  # scipy.optimize.minimize(jac=True) wraps fun in a MemoizeJac
+    if isinstance(fun, (LowLevelCallable, CFunc)):
+        return _foreign(fun, jac, args, x0)
+    if isinstance(fun, Objective):
+        if callable(jac):
+            raise TypeError("jac must be None or True: an Objective writes its own gradient")
+        return _compiled_in_place(fun, args, x0)
+    if not callable(fun):
+        raise TypeError(f"fun must be callable, got {fun!r}")
+    if jac is not None and not isinstance(jac, (bool, np.bool_)) and not callable(jac):
+        raise TypeError(f"jac must be callable, True, False or None, got {jac!r}")
+    if is_jitted(fun):
+        if callable(jac):
+            if is_jitted(jac):
+                return _compiled_separate(fun, jac, args, x0)
+        elif jac:
+            return _compiled_pair(fun, args, x0)
+        else:
+            return _compiled_difference(fun, args, lower, upper, x0, finite_diff)
+    if callable(jac):
+        return Evaluator(_python_separate, (fun, jac, args), None)
+    if jac:
+        return Evaluator(_python_pair, (fun, args), None)
+    gradient, points = difference.GRADIENTS[finite_diff]
+    real = _check_complex_value if finite_diff == "cs" else check_value
+
+    def checked(x: np.ndarray, *args: Any) -> Any:
+        return real(fun(x.copy(), *args))
+
+    return Evaluator(
+        gradient, (lower, upper, checked, args), None, *_difference_counts(points, lower, upper)
+    )
+
+
+# Python objectives: each sees a copy of x, and its answers are checked -------------------------
+
+
+def check_value(f: Any) -> float:
+    """Check and convert the value of a Python objective."""
+    if not isinstance(f, float):
+        array = np.asarray(f)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"fun must return a real number, got {f!r}")
+        if array.size != 1:
+            raise ValueError(f"fun must return a scalar, got an array of shape {array.shape}")
+        f = array.item()
+    return f  # type: ignore[no-any-return]
+
+
+def _check_complex_value(f: Any) -> complex:
+    array = np.asarray(f)
+    if array.dtype.kind not in "fiubc" or array.size != 1:
+        raise TypeError(f"fun must return a number for a complex x (finite_diff='cs'), got {f!r}")
+    return complex(array.item())
+
+
+def write_gradient(g: np.ndarray, gradient: Any) -> None:
+    """Check the gradient of a Python objective and copy it into `g`."""
+    array = np.asarray(gradient)
+    if array.shape != g.shape:
+        if array.size != g.size or max(array.shape, default=1) != array.size:
+            raise ValueError(
+                f"the gradient must have the shape of x, {g.shape}, got shape {array.shape}"
+            )
+        array = array.reshape(g.shape)  # a row, a column, or a scalar for one unknown
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"the gradient must be real, got dtype {array.dtype}")
+    g[:] = array
+
+
+def _python_separate(
+    x: np.ndarray, g: np.ndarray, fun: Callable[..., Any], jac: Callable[..., Any], args: Any
+) -> float:
+    f = check_value(fun(x.copy(), *args))
+    write_gradient(g, jac(x.copy(), *args))
+    return f
+
+
+def _python_pair(x: np.ndarray, g: np.ndarray, fun: Callable[..., Any], args: Any) -> float:
+    pair = fun(x.copy(), *args)
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise TypeError(f"with jac=True fun must return (f, gradient), got {type(pair).__name__}")
+    write_gradient(g, pair[1])
+    return check_value(pair[0])
+
+
+def _difference_counts(points: int, lower: np.ndarray, upper: np.ndarray) -> tuple[int, int]:
+    """Return the calls of fun, and of a gradient, in one evaluation by differences."""
+    return 1 + points * int(np.count_nonzero(lower < upper)), 1
+
+
+# Compiled objectives: adapters from the forms users write to f = fun(x, g, *args) ----------------
+
+
+def _in_place(x: np.ndarray, g: np.ndarray, fun: Callable[..., Any], args: Any) -> Any:
+    return fun(x, g, *args)
+
+
+def _separate(
+    x: np.ndarray, g: np.ndarray, fun: Callable[..., Any], jac: Callable[..., Any], args: Any
+) -> Any:
+    f = fun(x, *args)
+    gradient = jac(x, *args)
+    if gradient.size != g.size:
+        raise ValueError("the gradient must have the shape of x")
+    g[:] = gradient
+    return f
+
+
+def _pair(x: np.ndarray, g: np.ndarray, fun: Callable[..., Any], args: Any) -> Any:
+    f, gradient = fun(x, *args)
+    if gradient.size != g.size:
+        raise ValueError("the gradient must have the shape of x")
+    g[:] = gradient
+    return f
+
+
+@intrinsic  # type: ignore[misc]
+def _call_foreign(typingctx, address, n, x, g, user_data):  # type: ignore[no-untyped-def]
+    """Call the C function at `address`."""
+
+    def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        double = ir.DoubleType()
+        pointer = ir.IntType(8).as_pointer()
+        prototype = ir.FunctionType(
+            double, [ir.IntType(32), double.as_pointer(), double.as_pointer(), pointer]
+        )
+        function = builder.inttoptr(values[0], prototype.as_pointer())
+        count = builder.trunc(values[1], ir.IntType(32))
+        arrays = [builder.inttoptr(v, double.as_pointer()) for v in values[2:4]]
+        return builder.call(function, [count, *arrays, builder.inttoptr(values[4], pointer)])
+
+    return types.float64(*[types.intp] * 5), codegen
+
+
+def _foreign_call(x: np.ndarray, g: np.ndarray, address: int, user_data: int) -> float:
+    return _call_foreign(  # type: ignore[no-any-return]
+        address, x.size, x.ctypes.data, g.ctypes.data, user_data
+    )
+
+
+def _numba_type(value: Any, name: str) -> Any:
+    try:
+        return numba.typeof(value)
+    except (ValueError, NumbaError) as error:
+        raise TypeError(f"{name} is of {type(value)}, which Numba cannot compile for") from error
+
+
+def _vector(x0: np.ndarray) -> Any:
+    return numba.from_dtype(x0.dtype)[::1]
+
+
+def _arg_types(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(_numba_type(value, f"args[{i}]") for i, value in enumerate(args))
+
+
+def _result_type(function: Any, arguments: tuple[Any, ...]) -> Any:
+    """Compile `function` for `arguments` and return the type of its result."""
+    function.compile(arguments)
+    return function.overloads[arguments].signature.return_type
+
+
+def _check_value_type(value: Any, name: str, kinds: tuple[type, ...]) -> None:
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} must return a real number, compiled it returns {value}")
+
+
+def _check_gradient_type(value: Any, name: str) -> None:
+    if not (
+        isinstance(value, types.Array)
+        and value.ndim == 1
+        and isinstance(value.dtype, (types.Float, types.Integer))
+    ):
+        raise TypeError(
+            f"{name} must return a one-dimensional real array, compiled it returns {value}"
+        )
+
+
+REAL = (types.Float, types.Integer, types.Boolean)
+
+
+def _adapted(adapter: Any, x0: np.ndarray, arguments: tuple[Any, ...], args: Any) -> Evaluator:
+    """Compile `adapter` as ``f = adapter(x, g, *args)`` with `args` of the types `arguments`."""
+    vector = _vector(x0)
+    signature = vector.dtype(vector, vector, *arguments)
+    return Evaluator(specialise(adapter, signature), args, signature)
+
+
+def _compiled_in_place(objective: Objective, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
+    vector = _vector(x0)
+    rest = _arg_types(args)
+    value = _result_type(objective.fun, (vector, vector, *rest))
+    _check_value_type(value, "fun", REAL)
+    signature = value(vector, vector, *rest)
+    if value == vector.dtype:
+        return Evaluator(objective.fun, args, signature)
+    return _adapted(
+        _in_place,
+        x0,
+        (types.FunctionType(signature), types.Tuple(rest)),
+        (objective.fun, args),
+    )
+
+
+def _compiled_separate(fun: Any, jac: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
+    arguments = (_vector(x0), *_arg_types(args))
+    value = _result_type(fun, arguments)
+    _check_value_type(value, "fun", REAL)
+    gradient = _result_type(jac, arguments)
+    _check_gradient_type(gradient, "jac")
+    functions = (types.FunctionType(value(*arguments)), types.FunctionType(gradient(*arguments)))
+    return _adapted(
+        _separate, x0, (*functions, types.Tuple(arguments[1:])), (fun, jac, args)
+    )
+
+
+def _compiled_pair(fun: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
+    arguments = (_vector(x0), *_arg_types(args))
+    pair = _result_type(fun, arguments)
+    if not isinstance(pair, types.BaseTuple) or len(pair) != 2:
+        raise TypeError(
+            f"with jac=True fun must return (f, gradient), compiled it returns {pair}"
+        )
+    _check_value_type(pair[0], "fun", REAL)
+    _check_gradient_type(pair[1], "fun")
+    function = types.FunctionType(pair(*arguments))
+    return _adapted(_pair, x0, (function, types.Tuple(arguments[1:])), (fun, args))
+
+
+def _compiled_difference(
+    fun: Any,
+    args: tuple[Any, ...],
+    lower: np.ndarray,
+    upper: np.ndarray,
+    x0: np.ndarray,
+    finite_diff: str,
+) -> Evaluator:
+    gradient, points = difference.GRADIENTS[finite_diff]
+    vector = _vector(x0)
+    rest = _arg_types(args)
+    point = types.complex128[::1] if finite_diff == "cs" else vector
+    value = _result_type(fun, (point, *rest))
+    _check_value_type(value, "fun", (*REAL, types.Complex) if finite_diff == "cs" else REAL)
+    function = types.FunctionType(value(point, *rest))
+    signature = vector.dtype(vector, vector, vector, vector, function, types.Tuple(rest))
+    nfev, njev = _difference_counts(points, lower, upper)
+    return Evaluator(
+        specialise(gradient, signature),
+        (lower, upper, fun, args),
+        signature,
+        nfev,
+        njev,
+        functools.partial(specialise, gradient, signature, parallel=True),
+    )
+
+
+def _foreign(fun: Any, jac: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
+    """Evaluate a C function ``double (int n, double *x, double *g, void *user_data)``."""
+    if callable(jac):
+        raise TypeError("jac must be None or True: the C function writes its own gradient")
+    if args:
+        raise TypeError("args must be empty: a C function gets its data through user_data")
+    if x0.dtype != np.float64:
+        raise TypeError(f"x0 must be float64 for a C function, got {x0.dtype}")
+    callback = fun if isinstance(fun, LowLevelCallable) else LowLevelCallable(fun.ctypes)
+    if callback.signature != FOREIGN_TEXT:
+        raise TypeError(f"fun must be a C function {FOREIGN_TEXT!r}, got {callback.signature!r}")
+    capsule = tuple.__getitem__(callback, 0)
+    address = _capsule_pointer(capsule, FOREIGN_TEXT.encode())
+    user_data = _capsule_context(capsule) or 0
+    return _adapted(_foreign_call, x0, (types.intp, types.intp), (address, user_data))

@@ -1,0 +1,355 @@
+"""What the user asked for, checked: hyperparameters, presets, and the solver's options."""
+
+from __future__ import annotations
+
+import functools
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+
+from rmsfast.core.solver import MAX_MAXCOR
+
+T = TypeVar("T")
+
+# Each preset lists what differs from the defaults of RMSPropOptions, and where it is written.
+PRESETS: dict[str, dict[str, Any]] = {
+    # torch.optim.RMSprop, PyTorch 2
+    "torch": {"lr": 0.01, "rho": 0.99, "eps": 1e-8},
+    # keras.optimizers.RMSprop, Keras 3
+    "keras": {
+        "lr": 0.001,
+        "rho": 0.9,
+        "eps": 1e-7,
+        "eps_in_sqrt": True,
+        "lr_in_momentum": True,
+        "decoupled": True,
+    },
+    # tf.compat.v1.train.RMSPropOptimizer, TensorFlow
+    "tf1": {
+        "rho": 0.9,
+        "eps": 1e-10,
+        "eps_in_sqrt": True,
+        "initial_scale": 1.0,
+        "lr_in_momentum": True,
+    },
+    # optax.rmsprop
+    "optax": {"rho": 0.9, "eps": 1e-8, "eps_in_sqrt": True, "lr_in_momentum": True},
+    # "Dive into Deep Learning", section 12.8
+    "d2l": {"lr": 0.01, "rho": 0.9, "eps": 1e-6, "eps_in_sqrt": True},
+    # ensmallen::RMSProp, ensmallen 2
+    "ensmallen": {"lr": 0.01, "rho": 0.99, "eps": 1e-8},
+    # Optimisers.RMSProp, Optimisers.jl
+    "optimisers_jl": {"lr": 0.001, "rho": 0.9, "eps": 1e-8},
+    # pennylane.RMSPropOptimizer
+    "pennylane": {"lr": 0.01, "rho": 0.9, "eps": 1e-8, "eps_in_sqrt": True},
+    # quimb.tensor.optimize, RMSPROP
+    "quimb": {"lr": 0.1, "rho": 0.9, "eps": 1e-8, "initial_scale": 1.0},
+}
+
+
+def check_number(
+    name: str,
+    value: Any,
+    low: float,
+    high: float = math.inf,
+    *,
+    low_open: bool = False,
+    high_open: bool = True,
+) -> float:
+    """Return `value` as a float if it is a number in the interval, else raise.
+
+    Raises
+    ------
+    TypeError
+        If `value` is no real number.
+    ValueError
+        If it is NaN or outside the interval; the message names all three.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.number)):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    inside = (low < value or (value == low and not low_open)) and (
+        value < high or (value == high and not high_open)
+    )
+    if not inside:
+        interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+        raise ValueError(f"{name} must be in {interval}, got {value!r}")
+    return float(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool if it is one, else raise TypeError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def check_count(name: str, value: Any, low: int, high: float = math.inf) -> int:
+    """Return `value` as an int if it is a whole number from `low` to `high`, else raise."""
+    number = check_number(name, value, low, high, high_open=high == math.inf)
+    if number != int(number):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return int(number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMSPropOptions:
+    """Hyperparameters of RMSProp, checked. The defaults are PyTorch's variant.
+
+    Parameters
+    ----------
+    lr : float, callable or "auto", optional
+        Learning rate: a positive number; a schedule of `rmsfast.schedules` or
+        any callable ``lr(k)`` of the step ``k = 0, 1, ...``; or "auto", the
+        spectral step length with a safeguard.
+    rho : float, optional
+        Decay of the mean square, in [0, 1). PyTorch: alpha; optax: decay; Dive
+        into Deep Learning: gamma.
+    eps : float, optional
+        Added to the denominator, positive (also in the dtype computed in).
+    momentum : float, optional
+        Momentum, in [0, 1).
+    nesterov : bool, optional
+        Nesterov's form of the momentum; needs ``momentum > 0``.
+    centered : bool, optional
+        Divide by the standard deviation of the gradient, not by its root mean
+        square.
+    eps_in_sqrt : bool, optional
+        ``sqrt(s + eps)`` instead of ``sqrt(s) + eps``.
+    bias_correction : bool, optional
+        Divide the running averages by ``1 - rho**t``.
+    initial_scale : float, optional
+        Mean square before the first step, at least 0.
+    weight_decay : float, optional
+        Coefficient of the weight decay, at least 0.
+    decoupled : bool, optional
+        Shrink the parameters by ``lr * weight_decay`` instead of adding
+        ``weight_decay * x`` to the gradient.
+    lr_in_momentum : bool, optional
+        The momentum buffer sums steps (learning rate included), not directions.
+    clip_value : float or None, optional
+        Clip each component of the gradient to [-clip_value, clip_value].
+    clip_norm : float or None, optional
+        Scale the gradient down to this Euclidean norm where it is longer.
+    maximize : bool, optional
+        Ascend.
+
+    Raises
+    ------
+    TypeError
+        If an option is of the wrong type.
+    ValueError
+        If a number is outside its bounds, if ``nesterov`` comes without
+        momentum, or if an option that only a numeric `lr` can honour comes with
+        ``lr="auto"`` (every option but `rho`, `eps` and `eps_in_sqrt`).
+
+    Examples
+    --------
+    >>> from rmsfast import RMSPropOptions
+    >>> RMSPropOptions.preset("keras", lr=0.01).eps
+    1e-07
+    >>> RMSPropOptions(rho=1.5)
+    Traceback (most recent call last):
+        ...
+    ValueError: rho must be in [0, 1), got 1.5
+    """
+
+    lr: float | str | Callable[[int], float] = "auto"
+    rho: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    nesterov: bool = False
+    centered: bool = False
+    eps_in_sqrt: bool = False
+    bias_correction: bool = False
+    initial_scale: float = 0.0
+    weight_decay: float = 0.0
+    decoupled: bool = False
+    lr_in_momentum: bool = False
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    maximize: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.lr, str):
+            if self.lr != "auto":
+                raise ValueError(f"lr must be 'auto', a number or a callable, got {self.lr!r}")
+        elif not callable(self.lr):
+            check_number("lr", self.lr, 0.0, low_open=True)
+        check_number("rho", self.rho, 0.0, 1.0)
+        check_number("eps", self.eps, 0.0, low_open=True)
+        check_number("momentum", self.momentum, 0.0, 1.0)
+        check_number("initial_scale", self.initial_scale, 0.0)
+        check_number("weight_decay", self.weight_decay, 0.0)
+        for name in ("clip_value", "clip_norm"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), 0.0, low_open=True)
+        for name in _FLAGS:
+            check_flag(name, getattr(self, name))
+        if self.nesterov and self.momentum == 0:
+            raise ValueError(f"nesterov needs momentum > 0, got momentum={self.momentum!r}")
+        if self.lr == "auto":
+            for name in _NUMERIC_LR_ONLY:
+                if getattr(self, name) != getattr(type(self), name):
+                    raise ValueError(
+                        f"{name}={getattr(self, name)!r} needs a numeric lr, got lr='auto'"
+                    )
+
+    @classmethod
+    def preset(cls, name: str | None = None, **overrides: Any) -> RMSPropOptions:
+        """Hyperparameters as a framework defines them.
+
+        Parameters
+        ----------
+        name : str or None, optional
+            One of `rmsfast.options.PRESETS`; None for the defaults.
+        **overrides
+            Options that replace the preset's.
+
+        Returns
+        -------
+        RMSPropOptions
+            The checked options.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset, or if it has no learning rate of its own
+            and none is given.
+        """
+        if name is None:
+            return cls(**overrides)
+        if name not in PRESETS:
+            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+        chosen = {**PRESETS[name], **overrides}
+        if "lr" not in chosen:
+            raise ValueError(f"preset {name!r} has no default learning rate: give lr")
+        return cls(**chosen)
+
+    def check_dtype(self, dtype: np.dtype[Any]) -> None:
+        """Raise ValueError if `eps` or ``1 - rho`` vanishes in `dtype`."""
+        if dtype.type(self.eps) == 0:
+            raise ValueError(f"eps must be positive in {dtype}, got {self.eps!r}, which is 0 there")
+        if dtype.type(self.rho) == 1:
+            raise ValueError(f"rho must be below 1 in {dtype}, got {self.rho!r}, which is 1 there")
+
+
+_FLAGS = tuple(field.name for field in fields(RMSPropOptions) if field.type == "bool")
+_NUMERIC_LR_ONLY = (
+    "momentum",
+    "nesterov",
+    "centered",
+    "bias_correction",
+    "initial_scale",
+    "weight_decay",
+    "clip_value",
+    "clip_norm",
+    "maximize",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverOptions:
+    """When the solver stops, and how much it remembers. Names are SciPy's.
+
+    Parameters
+    ----------
+    gtol : float, optional
+        Stop when no component of the (projected) gradient exceeds it in
+        absolute value. At least 0.
+    ftol : float, optional
+        Stop when an iteration changes the objective, relative to
+        ``max(|f_k|, |f_{k+1}|, 1)``, by no more than this. At least 0; 0
+        switches it off.
+    xtol : float, optional
+        Stop when a step is at most ``xtol * (xtol + max|x|)`` long in the
+        maximum norm. At least 0; 0 switches it off.
+    maxiter : int, optional
+        Largest number of iterations, at least 0.
+    maxfun : int, optional
+        Largest number of calls of the objective, at least 1; those for finite
+        differences are included. The evaluation under way is completed.
+    maxcor : int, optional
+        With ``lr="auto"``: number of corrections of the limited-memory BFGS
+        matrix built on the RMSProp metric, in [0, 30]. With 0 the direction is
+        RMSProp's own.
+
+    Raises
+    ------
+    TypeError
+        If an option is of the wrong type.
+    ValueError
+        If a number is outside its bounds.
+    """
+
+    gtol: float = 1e-5
+    ftol: float = 0.0
+    xtol: float = 0.0
+    maxiter: int = 15000
+    maxfun: int = 15000
+    maxcor: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("gtol", "ftol", "xtol"):
+            check_number(name, getattr(self, name), 0.0)
+        check_count("maxiter", self.maxiter, 0)
+        check_count("maxfun", self.maxfun, 1)
+        check_count("maxcor", self.maxcor, 0, MAX_MAXCOR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """What a minimizer tells its caller, and how it finds a missing gradient.
+
+    Parameters
+    ----------
+    disp : bool or int, optional
+        1 or True prints a summary at the end; 2 also a line at iterations 0, 1,
+        2, 5, 10, 20, 50, ...
+    return_all : bool, optional
+        Also return the list of all iterates, `allvecs`.
+    finite_diff : {"2-point", "3-point", "cs"}, optional
+        How a gradient that is not given is approximated: one-sided or central
+        differences, or complex steps (the objective must take complex `x`).
+
+    Raises
+    ------
+    TypeError
+        If an option is of the wrong type.
+    ValueError
+        If `finite_diff` is unknown or `disp` negative.
+    """
+
+    disp: bool | int = False
+    return_all: bool = False
+    finite_diff: str = "3-point"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.disp, (bool, np.bool_)):
+            check_count("disp", self.disp, 0)
+        check_flag("return_all", self.return_all)
+        if self.finite_diff not in ("2-point", "3-point", "cs"):
+            raise ValueError(
+                f"finite_diff must be '2-point', '3-point' or 'cs', got {self.finite_diff!r}"
+            )
+
+
+def take(kind: type[T], options: dict[str, Any]) -> T:
+    """Remove the fields of the dataclass `kind` from `options` and return them checked."""
+    return kind(**{name: options.pop(name) for name in list(options) if name in _names(kind)})
+
+
+def take_hyperparameters(options: dict[str, Any]) -> RMSPropOptions:
+    """Remove ``preset`` and the hyperparameters from `options` and return them checked."""
+    preset = options.pop("preset", None)
+    names = _names(RMSPropOptions)
+    chosen = {name: options.pop(name) for name in list(options) if name in names}
+    return RMSPropOptions.preset(preset, **chosen)
+
+
+@functools.cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind))

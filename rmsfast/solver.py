@@ -1,0 +1,305 @@
+"""Ask and tell: the solver for objectives that are evaluated elsewhere."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
+
+from rmsfast import schedules
+from rmsfast.core import solver as core
+from rmsfast.core import status
+from rmsfast.objective import check_value, real_dtype, write_gradient
+from rmsfast.options import SolverOptions, check_number, take, take_hyperparameters
+
+
+def check_start(x0: Any) -> np.ndarray:
+    """Return the start as a new float64 or float32 array of shape ``(n,)``.
+
+    Raises
+    ------
+    TypeError
+        If `x0` is not real.
+    ValueError
+        If it is empty, has more than one dimension, or is not finite.
+    """
+    x0 = np.atleast_1d(np.asarray(x0))
+    if x0.ndim != 1:
+        raise ValueError(f"x0 must have one dimension, got shape {x0.shape}")
+    if x0.size == 0:
+        raise ValueError("x0 must have at least one element, got shape (0,)")
+    x0 = x0.astype(real_dtype(x0, "x0"))
+    finite = np.isfinite(x0)
+    if not finite.all():
+        i = int(np.argmin(finite))
+        raise ValueError(f"x0 must be finite, got x0[{i}] = {x0[i]}")
+    return x0
+
+
+def check_bounds(bounds: Any, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower and upper bounds as arrays of the shape and dtype of `x0`.
+
+    Parameters
+    ----------
+    bounds : None, Bounds, sequence of (lower, upper) pairs, or ndarray of shape (n, 2)
+        In pairs, None stands for no bound.
+    x0 : ndarray, shape (n,)
+        The start, which must lie within the bounds.
+
+    Raises
+    ------
+    TypeError
+        If `bounds` is none of these.
+    ValueError
+        If the length is wrong, a bound is NaN, a lower bound exceeds the upper,
+        or `x0` lies outside.
+    """
+    n = x0.size
+    if bounds is None:
+        return np.full(n, -np.inf, x0.dtype), np.full(n, np.inf, x0.dtype)
+    if isinstance(bounds, Bounds):
+        try:
+            lower, upper = (np.broadcast_to(b, (n,)) for b in (bounds.lb, bounds.ub))
+        except ValueError:
+            shapes = f"{np.shape(bounds.lb)} and {np.shape(bounds.ub)}"
+            raise ValueError(f"bounds must have length {n}, got shapes {shapes}") from None
+    else:
+        try:
+            pairs = [(low, high) for low, high in bounds]
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"bounds must be a Bounds or a sequence of (lower, upper) pairs, got {bounds!r}"
+            ) from None
+        if len(pairs) != n:
+            raise ValueError(f"bounds must have length {n}, got {len(pairs)} pairs")
+        lower = np.array([-np.inf if low is None else low for low, _ in pairs], dtype=float)
+        upper = np.array([np.inf if high is None else high for _, high in pairs], dtype=float)
+    lower, upper = lower.astype(x0.dtype), upper.astype(x0.dtype)
+    crossed = ~(lower <= upper)
+    if crossed.any():
+        i = int(np.argmax(crossed))
+        raise ValueError(
+            f"bounds[{i}]: the lower bound must not exceed the upper, got {lower[i]} and {upper[i]}"
+        )
+    outside = (x0 < lower) | (x0 > upper)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise ValueError(
+            f"x0[{i}] must be in its bounds [{lower[i]}, {upper[i]}], got x0[{i}] = {x0[i]}"
+        )
+    return lower, upper
+
+
+class Solver:
+    """RMSProp by ask and tell, for objectives evaluated elsewhere.
+
+    It takes the same decisions, to the last bit, as `rmsfast.rmsprop`. A copy,
+    or a pickle, is a checkpoint: it goes on as the original would.
+
+    Parameters
+    ----------
+    x0 : array_like, shape (n,)
+        The start. float32 stays float32, anything else becomes float64.
+    bounds : Bounds, sequence of pairs, or ndarray of shape (n, 2), optional
+        Bounds on the variables.
+    **options
+        Hyperparameters (see `rmsfast.RMSPropOptions`), ``preset``, and `gtol`,
+        `ftol`, `xtol`, `maxiter`, `maxfun`, `maxcor` and `tol` as in
+        `rmsfast.rmsprop`. Unknown ones warn with
+        `scipy.optimize.OptimizeWarning`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong type.
+    ValueError
+        If `x0`, `bounds` or an option is outside its bounds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rmsfast
+    >>> solver = rmsfast.Solver([-1.2, 1.0])
+    >>> while not solver.done:
+    ...     x = solver.ask()
+    ...     f = 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
+    ...     g = np.array([-400 * x[0] * (x[1] - x[0] ** 2) - 2 * (1 - x[0]),
+    ...                   200 * (x[1] - x[0] ** 2)])
+    ...     solver.tell(f, g)
+    >>> solver.result().x.round(4)
+    array([1., 1.])
+    """
+
+    def __init__(self, x0: Any, bounds: Any = None, **options: Any) -> None:
+        self.hyper = take_hyperparameters(options)
+        tol = options.pop("tol", None)
+        if tol is not None:
+            options.setdefault("gtol", check_number("tol", tol, 0.0))
+        self.options = take(SolverOptions, options)
+        if options:
+            names = ", ".join(options)
+            warnings.warn(f"Unknown solver options: {names}", OptimizeWarning, stacklevel=2)
+        x0 = check_start(x0)
+        self.hyper.check_dtype(x0.dtype)
+        lower, upper = check_bounds(bounds, x0)
+        self._calls = (1, 1)
+        self._start(x0, lower, upper)
+
+    def _start(self, x0: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
+        """Lay out the work array and the record."""
+        hyper, options = self.hyper, self.options
+        auto = hyper.lr == "auto"
+        maxcor = int(options.maxcor) if auto else 0
+        w = np.empty((core.rows(maxcor), x0.size), x0.dtype)
+        w[core.X] = x0
+        w[core.LOWER], w[core.UPPER] = lower, upper
+        w[core.MEAN_SQUARE] = hyper.initial_scale
+        w[core.MEAN] = w[core.BUFFER] = 0.0
+        state = np.zeros(1, core.STATE).view(np.recarray)[0]
+        for name in core.HYPERPARAMETERS:
+            state[name] = getattr(hyper, name)
+        state.one_minus_rho = 1.0 - hyper.rho
+        state.clip_value = math.inf if hyper.clip_value is None else hyper.clip_value
+        state.clip_norm = math.inf if hyper.clip_norm is None else hyper.clip_norm
+        state.gtol, state.ftol, state.xtol = options.gtol, options.ftol, options.xtol
+        state.maxiter = options.maxiter
+        state.max_evaluations = options.maxfun
+        state.maxcor = maxcor
+        state.auto = auto
+        state.bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+        state.status = status.RUNNING
+        self._schedule = None
+        if isinstance(hyper.lr, schedules.plateau):
+            state.lr = hyper.lr.lr
+            state.plateau_factor = hyper.lr.factor
+            state.plateau_patience = hyper.lr.patience
+        elif callable(hyper.lr):
+            self._schedule = hyper.lr
+        elif not auto:
+            state.lr = hyper.lr
+        self.w, self.state = w, state
+
+    def count(self, nfev: int, njev: int) -> None:
+        """Say how often one evaluation calls the user's function and gradient."""
+        self._calls = (nfev, njev)
+        self.state.max_evaluations = max(1, self.options.maxfun // nfev)
+
+    def rates(self, count: int) -> np.ndarray:
+        """Return the learning rates of the next `count` steps, none if they do not change."""
+        if self._schedule is None:
+            return _NO_RATES
+        first = int(self.state.evaluations)
+        if type(self._schedule).__module__ == schedules.__name__:
+            return np.asarray(self._schedule(np.arange(first, first + count)), dtype=float)
+        rates = [self._schedule(k) for k in range(first, first + count)]
+        for k, rate in enumerate(rates, first):
+            check_number(f"lr({k})", rate, 0.0)
+        return np.array(rates, dtype=float)
+
+    @property
+    def done(self) -> bool:
+        """Whether the solver has finished."""
+        return bool(self.state.status != status.RUNNING)
+
+    def ask(self) -> np.ndarray:
+        """Return the point to evaluate next.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            A new array of the dtype of `x0`.
+
+        Raises
+        ------
+        RuntimeError
+            If the solver has finished.
+        """
+        if self.done:
+            raise RuntimeError(f"the solver has finished: {self.message}")
+        return self.x_trial.copy()
+
+    def tell(self, f: float, g: Any) -> None:
+        """Hand in value and gradient at the point that `ask` returned.
+
+        Parameters
+        ----------
+        f : float
+            The value; NaN or inf make the solver step back, or stop.
+        g : array_like, shape (n,)
+            The gradient.
+
+        Raises
+        ------
+        RuntimeError
+            If the solver has finished.
+        TypeError
+            If `f` or `g` is not real.
+        ValueError
+            If `f` is no scalar or `g` has not the shape of `x0`.
+        """
+        if self.done:
+            raise RuntimeError(f"the solver has finished: {self.message}")
+        f = check_value(f)
+        write_gradient(self.g_trial, g)
+        self.advance(f)
+
+    def advance(self, f: float) -> None:
+        """Go on from the value `f`, with the gradient in `g_trial`."""
+        if self._schedule is not None:
+            self.state.lr = self.rates(1)[0]
+        core.advance(self.w, self.state, f)
+
+    @property
+    def x_trial(self) -> np.ndarray:
+        """The point to evaluate, a view that must not be written."""
+        return self.w[core.X + self.state.trial]
+
+    @property
+    def g_trial(self) -> np.ndarray:
+        """Where the gradient at `x_trial` belongs, a view."""
+        return self.w[core.G + self.state.trial]
+
+    @property
+    def message(self) -> str:
+        """What the status means, and what to do about it."""
+        text = status.MESSAGE[int(self.state.status)]
+        constant = not self.state.auto and self._schedule is None
+        if self.state.status == status.MAXITER and constant and self.state.stalled >= core.CYCLE:
+            text += f" The last {self.state.stalled} brought no lower value: a constant lr keeps "
+            text += "moving about the minimum. Use lr='auto', or a decreasing schedule."
+        return text
+
+    def value(self, f: float) -> Any:
+        """Return a value of the solver as the user's objective gives it."""
+        return self.w.dtype.type(-f if self.state.maximize else f)
+
+    def result(self) -> OptimizeResult:
+        """Return what is known so far.
+
+        Returns
+        -------
+        OptimizeResult
+            `x`, the best point seen, with its `fun` and `jac`; `x_last`, the
+            last iterate; `nit`, `nfev`, `njev`, `status`, `success`, `message`.
+        """
+        state = self.state
+        code = int(state.status)
+        nfev, njev = self._calls
+        return OptimizeResult(
+            x=self.w[core.X + state.best].copy(),
+            fun=self.value(state.f_best),
+            jac=self.w[core.G + state.best].copy(),
+            x_last=self.w[core.X + state.current].copy(),
+            nit=int(state.nit),
+            nfev=int(state.evaluations) * nfev,
+            njev=int(state.evaluations) * njev,
+            status=code,
+            success=code in status.SUCCESS,
+            message=self.message,
+        )
+
+
+_NO_RATES = np.empty(0)
