@@ -13,7 +13,7 @@ from scipy.optimize import OptimizeResult
 
 from rmsfast.core import solver as core
 from rmsfast.core import status
-from rmsfast.core.drivers import driver
+from rmsfast.core.drivers import address, driver
 from rmsfast.objective import Evaluator, evaluator
 from rmsfast.options import ReportOptions, take
 from rmsfast.solver import Solver
@@ -199,20 +199,21 @@ def _iterate(solver: Solver, evaluate: Evaluator, reporter: _Reporter) -> None:
     if watch:
         reporter.show()
     while not solver.done:
-        nit = solver.state.nit
+        nit = solver.state["nit"]
         f = evaluate(solver.x_trial, solver.g_trial)
         solver.advance(f)
-        if watch and solver.state.nit > nit and not reporter.go_on():
-            solver.state.status = status.CALLBACK
+        if watch and solver.state["nit"] > nit and not reporter.go_on():
+            solver.state["status"] = status.CALLBACK
 
 
 def _iterate_compiled(solver: Solver, evaluate: Evaluator) -> None:
     """Loop in compiled code, coming back now and then for Ctrl-C."""
     run = driver(evaluate.signature)
+    entry = address(evaluate.function, evaluate.signature)
     chunk = CHUNK
     while not solver.done:
         start = time.perf_counter()
-        run(evaluate.function, evaluate.args, solver.w, solver.state, solver.rates(chunk), chunk)
+        run(entry, evaluate.args, solver.w, solver.state, solver.rates(chunk), chunk)
         seconds = time.perf_counter() - start
         chunk = max(1, min(4 * chunk, int(chunk * CHUNK_SECONDS / max(seconds, 1e-6))))
 
@@ -233,16 +234,16 @@ class _Reporter:
     def go_on(self) -> bool:
         """Report one iteration; return whether the run goes on."""
         state = self._solver.state
-        x = self._solver.w[core.X + state.current]
+        x = self._solver.w[core.X + state["current"]]
         if self._options.return_all:
             self._iterates.append(x.copy())
-        if int(self._options.disp) > 1 and _is_round(int(state.nit)):
+        if int(self._options.disp) > 1 and _is_round(int(state["nit"])):
             self.show()
         if self._callback is None:
             return True
         try:
             if self._by_name:
-                intermediate = OptimizeResult(x=x.copy(), fun=self._solver.value(state.f))
+                intermediate = OptimizeResult(x=x.copy(), fun=self._solver.value(state["f"]))
                 self._callback(intermediate_result=intermediate)
             else:
                 self._callback(x.copy())
@@ -255,12 +256,12 @@ class _Reporter:
         if int(self._options.disp) < 2:
             return
         state = self._solver.state
-        if state.nit == 0:
+        if state["nit"] == 0:
             print(f"{'nit':>8} {'nfev':>8} {'fun':>24} {'max|jac|':>12} {'lr':>12}")
-        largest = abs(self._solver.w[core.G + state.current]).max()
+        largest = abs(self._solver.w[core.G + state["current"]]).max()
         nfev = self._solver.result().nfev
-        fun = self._solver.value(state.f)
-        print(f"{state.nit:8d} {nfev:8d} {fun:24.16g} {largest:12.4e} {state.lr:12.4e}")
+        nit, lr, fun = state["nit"], state["lr"], self._solver.value(state["f"])
+        print(f"{nit:8d} {nfev:8d} {fun:24.16g} {largest:12.4e} {lr:12.4e}")
 
     def finish(self) -> OptimizeResult:
         """Return the result, printing its summary if asked for."""

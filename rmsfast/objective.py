@@ -289,12 +289,15 @@ def _difference_counts(points: int, lower: np.ndarray, upper: np.ndarray) -> tup
 # Compiled objectives: adapters from the forms users write to f = fun(x, g, *args) ----------------
 
 
-def _in_place(x: np.ndarray, g: np.ndarray, fun: Callable[..., Any], args: Any) -> Any:
+# (Tuples of types must not begin with a function: Numba warns that this is experimental.)
+
+
+def _in_place(x: np.ndarray, g: np.ndarray, args: Any, fun: Callable[..., Any]) -> Any:
     return fun(x, g, *args)
 
 
 def _separate(
-    x: np.ndarray, g: np.ndarray, fun: Callable[..., Any], jac: Callable[..., Any], args: Any
+    x: np.ndarray, g: np.ndarray, args: Any, fun: Callable[..., Any], jac: Callable[..., Any]
 ) -> Any:
     f = fun(x, *args)
     gradient = jac(x, *args)
@@ -304,7 +307,7 @@ def _separate(
     return f
 
 
-def _pair(x: np.ndarray, g: np.ndarray, fun: Callable[..., Any], args: Any) -> Any:
+def _pair(x: np.ndarray, g: np.ndarray, args: Any, fun: Callable[..., Any]) -> Any:
     f, gradient = fun(x, *args)
     if gradient.size != g.size:
         raise ValueError("the gradient must have the shape of x")
@@ -343,8 +346,11 @@ def _numba_type(value: Any, name: str) -> Any:
         raise TypeError(f"{name} is of {type(value)}, which Numba cannot compile for") from error
 
 
+VECTOR = {"d": types.float64[::1], "f": types.float32[::1]}  # by the character of the dtype
+
+
 def _vector(x0: np.ndarray) -> Any:
-    return numba.from_dtype(x0.dtype)[::1]
+    return VECTOR[x0.dtype.char]
 
 
 def _arg_types(args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -353,7 +359,8 @@ def _arg_types(args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _result_type(function: Any, arguments: tuple[Any, ...]) -> Any:
     """Compile `function` for `arguments` and return the type of its result."""
-    function.compile(arguments)
+    if arguments not in function.overloads:
+        function.compile(arguments)
     return function.overloads[arguments].signature.return_type
 
 
@@ -388,14 +395,15 @@ def _compiled_in_place(objective: Objective, args: tuple[Any, ...], x0: np.ndarr
     rest = _arg_types(args)
     value = _result_type(objective.fun, (vector, vector, *rest))
     _check_value_type(value, "fun", REAL)
-    signature = value(vector, vector, *rest)
     if value == vector.dtype:
+        signature = objective.fun.overloads[vector, vector, *rest].signature
         return Evaluator(objective.fun, args, signature)
+    signature = value(vector, vector, *rest)
     return _adapted(
         _in_place,
         x0,
-        (types.FunctionType(signature), types.Tuple(rest)),
-        (objective.fun, args),
+        (types.Tuple(rest), types.FunctionType(signature)),
+        (args, objective.fun),
     )
 
 
@@ -407,7 +415,7 @@ def _compiled_separate(fun: Any, jac: Any, args: tuple[Any, ...], x0: np.ndarray
     _check_gradient_type(gradient, "jac")
     functions = (types.FunctionType(value(*arguments)), types.FunctionType(gradient(*arguments)))
     return _adapted(
-        _separate, x0, (*functions, types.Tuple(arguments[1:])), (fun, jac, args)
+        _separate, x0, (types.Tuple(arguments[1:]), *functions), (args, fun, jac)
     )
 
 
@@ -421,7 +429,7 @@ def _compiled_pair(fun: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator
     _check_value_type(pair[0], "fun", REAL)
     _check_gradient_type(pair[1], "fun")
     function = types.FunctionType(pair(*arguments))
-    return _adapted(_pair, x0, (function, types.Tuple(arguments[1:])), (fun, args))
+    return _adapted(_pair, x0, (types.Tuple(arguments[1:]), function), (args, fun))
 
 
 def _compiled_difference(

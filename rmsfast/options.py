@@ -69,7 +69,9 @@ def check_number(
     ValueError
         If it is NaN or outside the interval; the message names all three.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.number)):
+    if type(value) not in (float, int) and (
+        isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.number))
+    ):
         raise TypeError(f"{name} must be a real number, got {value!r}")
     inside = (low < value or (value == low and not low_open)) and (
         value < high or (value == high and not high_open)
@@ -229,6 +231,11 @@ class RMSPropOptions:
             raise ValueError(f"preset {name!r} has no default learning rate: give lr")
         return cls(**chosen)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether no hyperparameter but lr, rho, eps and initial_scale differs from its default."""
+        return all(getattr(self, name) == getattr(RMSPropOptions, name) for name in _VARIANTS)
+
     def check_dtype(self, dtype: np.dtype[Any]) -> None:
         """Raise ValueError if `eps` or ``1 - rho`` vanishes in `dtype`."""
         if dtype.type(self.eps) == 0:
@@ -238,16 +245,15 @@ class RMSPropOptions:
 
 
 _FLAGS = tuple(field.name for field in fields(RMSPropOptions) if field.type == "bool")
+# what makes the update another formula; those that only a numeric lr can honour
+_VARIANTS = tuple(
+    field.name
+    for field in fields(RMSPropOptions)
+    if field.name not in ("lr", "rho", "eps", "initial_scale")
+)
 _NUMERIC_LR_ONLY = (
-    "momentum",
-    "nesterov",
-    "centered",
-    "bias_correction",
     "initial_scale",
-    "weight_decay",
-    "clip_value",
-    "clip_norm",
-    "maximize",
+    *(name for name in _VARIANTS if name not in ("eps_in_sqrt", "decoupled", "lr_in_momentum")),
 )
 
 

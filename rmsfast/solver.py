@@ -145,10 +145,13 @@ class Solver:
         x0 = check_start(x0)
         self.hyper.check_dtype(x0.dtype)
         lower, upper = check_bounds(bounds, x0)
+        bounded = bounds is not None and bool((np.isfinite(lower) | np.isfinite(upper)).any())
         self._calls = (1, 1)
-        self._start(x0, lower, upper)
+        self._start(x0, lower, upper, bounded)
 
-    def _start(self, x0: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
+    def _start(
+        self, x0: np.ndarray, lower: np.ndarray, upper: np.ndarray, bounded: bool
+    ) -> None:
         """Lay out the work array and the record."""
         hyper, options = self.hyper, self.options
         auto = hyper.lr == "auto"
@@ -156,42 +159,46 @@ class Solver:
         w = np.empty((core.rows(maxcor), x0.size), x0.dtype)
         w[core.X] = x0
         w[core.LOWER], w[core.UPPER] = lower, upper
-        w[core.MEAN_SQUARE] = hyper.initial_scale
-        w[core.MEAN] = w[core.BUFFER] = 0.0
-        state = np.zeros(1, core.STATE).view(np.recarray)[0]
+        if not auto:
+            w[core.MEAN_SQUARE] = hyper.initial_scale
+            w[core.MEAN] = w[core.BUFFER] = 0.0
+        state = np.zeros(1, core.STATE)[0]
         for name in core.HYPERPARAMETERS:
             state[name] = getattr(hyper, name)
-        state.one_minus_rho = 1.0 - hyper.rho
-        state.clip_value = math.inf if hyper.clip_value is None else hyper.clip_value
-        state.clip_norm = math.inf if hyper.clip_norm is None else hyper.clip_norm
-        state.gtol, state.ftol, state.xtol = options.gtol, options.ftol, options.xtol
-        state.maxiter = options.maxiter
-        state.max_evaluations = options.maxfun
-        state.maxcor = maxcor
-        state.auto = auto
-        state.bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
-        state.status = status.RUNNING
+        state["one_minus_rho"] = 1.0 - hyper.rho
+        state["clip_value"] = math.inf if hyper.clip_value is None else hyper.clip_value
+        state["clip_norm"] = math.inf if hyper.clip_norm is None else hyper.clip_norm
+        state["gtol"], state["ftol"], state["xtol"] = options.gtol, options.ftol, options.xtol
+        state["maxiter"] = options.maxiter
+        state["max_evaluations"] = options.maxfun
+        state["maxcor"] = maxcor
+        state["auto"] = auto
+        state["bounded"] = bounded
+        state["plain"] = not bounded and not auto and hyper.is_plain
+        state["status"] = status.RUNNING
         self._schedule = None
+        self._constant = False
         if isinstance(hyper.lr, schedules.plateau):
-            state.lr = hyper.lr.lr
-            state.plateau_factor = hyper.lr.factor
-            state.plateau_patience = hyper.lr.patience
+            state["lr"] = hyper.lr.lr
+            state["plateau_factor"] = hyper.lr.factor
+            state["plateau_patience"] = hyper.lr.patience
         elif callable(hyper.lr):
             self._schedule = hyper.lr
         elif not auto:
-            state.lr = hyper.lr
+            state["lr"] = hyper.lr
+            self._constant = True
         self.w, self.state = w, state
 
     def count(self, nfev: int, njev: int) -> None:
         """Say how often one evaluation calls the user's function and gradient."""
         self._calls = (nfev, njev)
-        self.state.max_evaluations = max(1, self.options.maxfun // nfev)
+        self.state["max_evaluations"] = max(1, self.options.maxfun // nfev)
 
     def rates(self, count: int) -> np.ndarray:
         """Return the learning rates of the next `count` steps, none if they do not change."""
         if self._schedule is None:
             return _NO_RATES
-        first = int(self.state.evaluations)
+        first = int(self.state["evaluations"])
         if type(self._schedule).__module__ == schedules.__name__:
             return np.asarray(self._schedule(np.arange(first, first + count)), dtype=float)
         rates = [self._schedule(k) for k in range(first, first + count)]
@@ -202,7 +209,7 @@ class Solver:
     @property
     def done(self) -> bool:
         """Whether the solver has finished."""
-        return bool(self.state.status != status.RUNNING)
+        return bool(self.state["status"] != status.RUNNING)
 
     def ask(self) -> np.ndarray:
         """Return the point to evaluate next.
@@ -249,32 +256,32 @@ class Solver:
     def advance(self, f: float) -> None:
         """Go on from the value `f`, with the gradient in `g_trial`."""
         if self._schedule is not None:
-            self.state.lr = self.rates(1)[0]
+            self.state["lr"] = self.rates(1)[0]
         core.advance(self.w, self.state, f)
 
     @property
     def x_trial(self) -> np.ndarray:
         """The point to evaluate, a view that must not be written."""
-        return self.w[core.X + self.state.trial]
+        return self.w[core.X + self.state["trial"]]
 
     @property
     def g_trial(self) -> np.ndarray:
         """Where the gradient at `x_trial` belongs, a view."""
-        return self.w[core.G + self.state.trial]
+        return self.w[core.G + self.state["trial"]]
 
     @property
     def message(self) -> str:
         """What the status means, and what to do about it."""
-        text = status.MESSAGE[int(self.state.status)]
-        constant = not self.state.auto and self._schedule is None
-        if self.state.status == status.MAXITER and constant and self.state.stalled >= core.CYCLE:
-            text += f" The last {self.state.stalled} brought no lower value: a constant lr keeps "
+        code, stalled = int(self.state["status"]), int(self.state["stalled"])
+        text = status.MESSAGE[code]
+        if code in (status.MAXITER, status.MAXFUN) and self._constant and stalled >= core.CYCLE:
+            text += f" The last {stalled} steps brought no lower value: a constant lr keeps "
             text += "moving about the minimum. Use lr='auto', or a decreasing schedule."
         return text
 
     def value(self, f: float) -> Any:
         """Return a value of the solver as the user's objective gives it."""
-        return self.w.dtype.type(-f if self.state.maximize else f)
+        return self.w.dtype.type(-f if self.state["maximize"] else f)
 
     def result(self) -> OptimizeResult:
         """Return what is known so far.
@@ -286,16 +293,16 @@ class Solver:
             last iterate; `nit`, `nfev`, `njev`, `status`, `success`, `message`.
         """
         state = self.state
-        code = int(state.status)
+        code = int(state["status"])
         nfev, njev = self._calls
         return OptimizeResult(
-            x=self.w[core.X + state.best].copy(),
-            fun=self.value(state.f_best),
-            jac=self.w[core.G + state.best].copy(),
-            x_last=self.w[core.X + state.current].copy(),
-            nit=int(state.nit),
-            nfev=int(state.evaluations) * nfev,
-            njev=int(state.evaluations) * njev,
+            x=self.w[core.X + state["best"]].copy(),
+            fun=self.value(state["f_best"]),
+            jac=self.w[core.G + state["best"]].copy(),
+            x_last=self.w[core.X + state["current"]].copy(),
+            nit=int(state["nit"]),
+            nfev=int(state["evaluations"]) * nfev,
+            njev=int(state["evaluations"]) * njev,
             status=code,
             success=code in status.SUCCESS,
             message=self.message,

@@ -1,0 +1,1 @@
+"""The numbers: everything here compiles, or is called by what compiles."""

@@ -16,8 +16,10 @@
 """
 
 import functools
+import hashlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -25,20 +27,65 @@ import numba
 CACHE = os.environ.get("RMSFAST_CACHE", "1") != "0"
 
 
+def _fingerprint() -> str:
+    """Digest of all sources of this folder."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+FINGERPRINT = _fingerprint()
+
+
+def _njit(*signature: Any, **flags: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile with the flags of this module, and with a cache that sees all of this folder.
+
+    Numba's cache watches the file of the function compiled, not the files of
+    the functions it calls: after an upgrade, old machine code would go on
+    running. So the digest of the folder joins the stamp of the file.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        compiled = numba.njit(error_model="numpy", nogil=True, **flags)(function)
+        if CACHE and flags.get("inline") != "always":
+            compiled.enable_caching()
+            index = compiled._cache._cache_file
+            index._source_stamp = (*index._source_stamp, FINGERPRINT)
+        for types in signature:
+            compiled.compile(types)
+            compiled.disable_compile()
+        return compiled
+
+    return decorate
+
+
 def jit(function: Callable[..., Any]) -> Any:
     """Compile `function` lazily, one machine code per tuple of argument types."""
-    return numba.njit(error_model="numpy", nogil=True, cache=CACHE)(function)
+    return _njit()(function)
+
+
+def jit_sum(function: Callable[..., Any]) -> Any:
+    """Compile a function that is one long sum: LLVM may reorder its terms.
+
+    A sum in the order written takes four cycles per term; reordered it uses
+    vectors: 294 instead of 1160 ns for the Rosenbrock function at n = 1000. Of
+    the fast-math flags this one alone keeps NaN and infinity as they are.
+    """
+    return _njit(fastmath={"reassoc"})(function)
+
+
+def jit_inline(function: Callable[..., Any]) -> Any:
+    """Compile a loop into each of its callers, with the constants that they hand it."""
+    return _njit(inline="always")(function)
 
 
 @functools.cache
 def specialise(function: Callable[..., Any], signature: Any, parallel: bool = False) -> Any:
     """Compile `function` for exactly `signature`, once.
 
-    With an explicit signature a jitted argument is passed as a first-class
-    function: the machine code is shared by all objectives of one signature and
-    is found on disk by the next process. (A lazily compiled function is
-    specialised on the objective itself, and never found again.)
+    The machine code serves all objectives of one signature, and the next
+    process finds it on disk. (A lazily compiled function that takes an
+    objective is specialised on that objective, and never found again.)
     """
-    return numba.njit(
-        signature, error_model="numpy", nogil=True, cache=CACHE, parallel=parallel
-    )(function)
+    return _njit(signature, parallel=parallel)(function)

@@ -1,18 +1,18 @@
-"""The RMSProp update of one coordinate: scalars in, scalars out.
+r"""The RMSProp update of one coordinate: scalars in, scalars out.
 
 This is the only place where the formula stands. Array loops, the solver and the
 CUDA kernels call `step`.
 
-With gradient :math:`g`, learning rate :math:`\\eta` and :math:`t` counting the
+With gradient :math:`g`, learning rate :math:`\eta` and :math:`t` counting the
 updates from one, plain RMSProp [1]_ is
 
 .. math::
 
-    s_t &= \\rho s_{t-1} + (1 - \\rho) g_t^2 \\\\
-    x_t &= x_{t-1} - \\eta g_t / (\\sqrt{s_t} + \\epsilon)
+    s_t &= \rho s_{t-1} + (1 - \rho) g_t^2 \\
+    x_t &= x_{t-1} - \eta g_t / (\sqrt{s_t} + \epsilon)
 
 and the centered form [2]_ replaces :math:`s_t` under the root by the variance
-:math:`s_t - m_t^2` with :math:`m_t = \\rho m_{t-1} + (1 - \\rho) g_t`.
+:math:`s_t - m_t^2` with :math:`m_t = \rho m_{t-1} + (1 - \rho) g_t`.
 
 References
 ----------
@@ -57,7 +57,7 @@ class Hyper(NamedTuple):
 
 @jit
 def descent_gradient(x: float, g: float, h: Hyper) -> float:
-    """Gradient to descend: negated to maximize, with coupled weight decay added."""
+    """Return the gradient to descend: negated to maximize, with coupled weight decay added."""
     if h.maximize:
         g = -g
     if h.weight_decay != 0 and not h.decoupled:
@@ -67,13 +67,13 @@ def descent_gradient(x: float, g: float, h: Hyper) -> float:
 
 @jit
 def mean_square(s: float, g: float, h: Hyper) -> float:
-    """Running average of the squared gradient."""
+    """Return the running average of the squared gradient."""
     return h.rho * s + h.one_minus_rho * g * g
 
 
 @jit
 def denominator(v: float, h: Hyper) -> float:
-    """Root of the mean square (or variance) `v`, kept from zero by eps."""
+    """Return the root of the mean square (or variance) `v`, kept from zero by eps."""
     return np.sqrt(v + h.eps) if h.eps_in_sqrt else np.sqrt(v) + h.eps
 
 
