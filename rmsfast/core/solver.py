@@ -165,6 +165,7 @@ CURVATURE = 1e-12  # cosine between step and gradient change that counts as posi
 SPREAD = 1e6  # a coordinate's metric may differ by this factor from that of all
 MAX_BACKTRACKS = 40
 VISIBLE = 1e3  # times rounding: a change of f that rounding cannot hide
+SMALL = 3  # times shortened, a step is small: there the gradient should foretell its effect
 STALL = 100  # iterations without a lower value or a smaller gradient
 
 
@@ -405,6 +406,8 @@ def _spectral(w: np.ndarray, state: np.void, f: float) -> int:
         if f < state.f_best - rounding(w) * abs(state.f_best) or square < state.square_lowest:
             state.stalled = 0
         state.square_lowest = min(state.square_lowest, square)
+        if f < state.f and _is_visible(w, state, f):
+            state.rises = False
         state.f = f
         if f < state.f_best or (not steep and f <= state.f_best + slack):
             state.f_best = f
@@ -415,7 +418,7 @@ def _spectral(w: np.ndarray, state: np.void, f: float) -> int:
             if state.xtol > 0 and _is_short(w, state.xtol, state.current, previous):
                 return status.XTOL
             if state.stalled >= STALL:
-                return status.LINE_SEARCH
+                return status.INCONSISTENT if state.rises else status.LINE_SEARCH
             _learn(w, state, previous)
     if not steep:
         if state.best == state.current:
@@ -608,12 +611,18 @@ def _step_back(w: np.ndarray, state: np.void, f: float, finite: bool) -> None:
     shortest, longest = SHORTEN
     factor = shortest
     if finite:
-        if -state.predicted > VISIBLE * rounding(w) * max(abs(f), abs(state.f)):
+        if state.backtracks >= SMALL and _is_visible(w, state, f):
             state.rises = f > state.f
         factor = -0.5 * state.predicted / (f - state.f - state.predicted)
         factor = min(factor, longest) if factor > shortest else shortest
     state.backtracks += 1
     state.alpha *= factor
+
+
+@jit_inline
+def _is_visible(w: np.ndarray, state: np.void, f: float) -> bool:
+    """Whether the change predicted for this step is far above rounding."""
+    return -state.predicted > VISIBLE * rounding(w) * max(abs(f), abs(state.f))
 
 
 @jit_sum
@@ -628,7 +637,6 @@ def _propose(w: np.ndarray, state: np.void) -> int:
     _return_to_best(w, state)
     _direct(w, state)
     state.restarted = True
-    state.rises = False
     state.backtracks = 0
     return status.RUNNING if _move(w, state) else status.LINE_SEARCH
 
