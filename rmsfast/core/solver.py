@@ -54,6 +54,9 @@ References
    simple constraints", SIAM J. Control Optim. 20 (1982), 221-246.
 .. [7] M. D. Zeiler, "ADADELTA: an adaptive learning rate method",
    arXiv:1212.5701, 2012.
+.. [8] W. W. Hager and H. Zhang, "A new conjugate gradient method with
+   guaranteed descent and an efficient line search", SIAM J. Optim. 16 (2005),
+   170-192, equation 4.1.
 """
 
 import math
@@ -164,7 +167,7 @@ BLOCK = 2  # as many long Barzilai-Borwein steps, then as many short ones
 CURVATURE = 1e-12  # cosine between step and gradient change that counts as positive
 SPREAD = 1e6  # a coordinate's metric may differ by this factor from that of all
 MAX_BACKTRACKS = 40
-VISIBLE = 1e3  # times rounding: a change of f that rounding cannot hide
+NOISE = 1e4  # times the rounding of f: that of its terms, which may be so much larger
 SMALL = 3  # times shortened, a step is small: there the gradient should foretell its effect
 STALL = 100  # iterations without a lower value or a smaller gradient
 
@@ -263,7 +266,7 @@ def _constant(w: np.ndarray, state: np.void, f: float) -> int:
     change, size = abs(state.f - f), max(abs(state.f), abs(f), 1.0)
     state.f = f
     state.current = state.trial
-    if not steep and not improved and f <= state.f_best + rounding(w) * abs(f):
+    if not steep and not improved and f <= state.f_best + noise(w, f):
         improved, best = True, state.trial
     if improved:
         state.best = best
@@ -339,8 +342,14 @@ def _sweep(
 
 @jit_inline
 def rounding(w: np.ndarray) -> float:
-    """Relative change of a value that rounding alone explains."""
+    """Relative change of a value that its own rounding explains."""
     return 10.0 * np.finfo(w.dtype).eps
+
+
+@jit_inline
+def noise(w: np.ndarray, f: float) -> float:
+    """Change of the value `f` that the rounding of its terms may explain."""
+    return NOISE * rounding(w) * abs(f)
 
 
 @jit
@@ -392,7 +401,8 @@ def _spectral(w: np.ndarray, state: np.void, f: float) -> int:
         for k in range(1, WINDOW):
             highest = max(highest, state.window[k])
         slack = rounding(w) * abs(highest)
-        if not (finite and f <= highest + ARMIJO * state.predicted + slack):
+        armijo = f <= highest + ARMIJO * state.predicted + slack
+        if not (finite and (armijo or _is_level(w, state, f))):
             _step_back(w, state, f, finite)
             return _propose(w, state)
 
@@ -409,7 +419,7 @@ def _spectral(w: np.ndarray, state: np.void, f: float) -> int:
         if f < state.f and _is_visible(w, state, f):
             state.rises = False
         state.f = f
-        if f < state.f_best or (not steep and f <= state.f_best + slack):
+        if f < state.f_best or (not steep and f <= state.f_best + noise(w, f)):
             state.f_best = f
             state.best = state.current
         if steep:
@@ -622,7 +632,24 @@ def _step_back(w: np.ndarray, state: np.void, f: float, finite: bool) -> None:
 @jit_inline
 def _is_visible(w: np.ndarray, state: np.void, f: float) -> bool:
     """Whether the change predicted for this step is far above rounding."""
-    return -state.predicted > VISIBLE * rounding(w) * max(abs(f), abs(state.f))
+    return -state.predicted > math.sqrt(np.finfo(w.dtype).eps) * max(abs(f), abs(state.f))
+
+
+@jit_inline
+def _is_level(w: np.ndarray, state: np.void, f: float) -> bool:
+    """Whether rounding hides the change of f, and the slope says that the step was good.
+
+    The approximate Wolfe condition [8]_: for a quadratic it is the Armijo rule,
+    and slopes keep their digits where values have lost them.
+    """
+    hidden = noise(w, state.f)
+    if -state.predicted > hidden or f > state.f + hidden:
+        return False
+    x, x_old, g = w[X + state.trial], w[X + state.current], w[G + state.trial]
+    slope = 0.0
+    for i in range(w.shape[1]):
+        slope += g[i] * (x[i] - x_old[i])
+    return slope <= (2.0 * ARMIJO - 1.0) * state.predicted
 
 
 @jit_sum
