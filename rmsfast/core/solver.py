@@ -130,6 +130,7 @@ STATE = np.dtype(
         ("backtracks", np.int64),
         ("restarted", np.bool_),
         ("rises", np.bool_),
+        ("rise", np.float64),
         ("window", np.float64, (WINDOW,)),
         ("curvature", np.float64, (MAX_MAXCOR,)),
         ("inverse", np.float64, (MAX_MAXCOR,)),
@@ -168,7 +169,7 @@ CURVATURE = 1e-12  # cosine between step and gradient change that counts as posi
 SPREAD = 1e6  # a coordinate's metric may differ by this factor from that of all
 MAX_BACKTRACKS = 40
 NOISE = 1e4  # times the rounding of f: that of its terms, which may be so much larger
-SMALL = 3  # times shortened, a step is small: there the gradient should foretell its effect
+LINEAR = 0.75  # a rise that shrinks less than its step, by half or more, is not curvature
 STALL = 100  # iterations without a lower value or a smaller gradient
 
 
@@ -412,11 +413,12 @@ def _spectral(w: np.ndarray, state: np.void, f: float) -> int:
         state.window[state.nit % WINDOW] = f
         state.restarted = False
         state.backtracks = 0
+        state.rise = np.inf
         state.stalled += 1
         if f < state.f_best - rounding(w) * abs(state.f_best) or square < state.square_lowest:
             state.stalled = 0
         state.square_lowest = min(state.square_lowest, square)
-        if f < state.f and _is_visible(w, state, f):
+        if f < state.f:
             state.rises = False
         state.f = f
         if f < state.f_best or (not steep and f <= state.f_best + noise(w, f)):
@@ -468,6 +470,7 @@ def _restart(w: np.ndarray, state: np.void) -> None:
     state.window[:] = state.f
     state.pairs = 0
     state.lr = FIRST_STEP
+    state.rise = np.inf
 
 
 @jit_inline
@@ -621,8 +624,10 @@ def _step_back(w: np.ndarray, state: np.void, f: float, finite: bool) -> None:
     shortest, longest = SHORTEN
     factor = shortest
     if finite:
-        if state.backtracks >= SMALL and _is_visible(w, state, f):
-            state.rises = f > state.f
+        if _is_visible(w, state, f):
+            rise = (state.f - f) / state.predicted
+            state.rises = rise > LINEAR * state.rise
+            state.rise = max(rise, 0.0)
         factor = -0.5 * state.predicted / (f - state.f - state.predicted)
         factor = min(factor, longest) if factor > shortest else shortest
     state.backtracks += 1
