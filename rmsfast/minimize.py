@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from scipy.optimize import OptimizeResult
 
 from rmsfast.core import solver as core
@@ -154,7 +153,9 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
                 stacklevel=2,
             )
     if constraints is not None and not (isinstance(constraints, (tuple, list)) and not constraints):
-        raise ValueError(f"constraints must be empty: rmsprop has no constraints, got {constraints}")
+        raise ValueError(
+            f"constraints must be empty: rmsprop has no constraints, got {constraints}"
+        )
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {callback!r}")
     if not isinstance(args, tuple):
@@ -213,9 +214,11 @@ def _iterate_compiled(solver: Solver, evaluate: Evaluator) -> None:
     chunk = CHUNK
     while not solver.done:
         start = time.perf_counter()
-        run(entry, evaluate.args, solver.w, solver.state, solver.rates(chunk), chunk)
+        rates = solver.rates(chunk)
+        count = rates.size or chunk
+        run(entry, evaluate.args, solver.w, solver.state, rates, count)
         seconds = time.perf_counter() - start
-        chunk = max(1, min(4 * chunk, int(chunk * CHUNK_SECONDS / max(seconds, 1e-6))))
+        chunk = max(1, min(4 * chunk, int(count * CHUNK_SECONDS / max(seconds, 1e-6))))
 
 
 class _Reporter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -193,9 +194,8 @@ def evaluator(
     TypeError
         If `fun` or `jac` is of no known form, or returns no real number.
     """
-    owner = getattr(jac, "__self__", None)
-    if owner is not None and owner is fun and hasattr(fun, "fun"):
-        fun, jac = fun.fun, True  # scipy.optimize.minimize(jac=True) wraps fun in a MemoizeJac
+    if type(fun).__name__ == "MemoizeJac" and getattr(jac, "__self__", None) is fun:
+        fun, jac = fun.fun, True  # what scipy.optimize.minimize makes of jac=True
     if isinstance(fun, (LowLevelCallable, CFunc)):
         return _foreign(fun, jac, args, x0)
     if isinstance(fun, Objective):
@@ -241,13 +241,15 @@ def check_value(f: Any) -> float:
         if array.size != 1:
             raise ValueError(f"fun must return a scalar, got an array of shape {array.shape}")
         f = array.item()
-    return f  # type: ignore[no-any-return]
+    return float(f)
 
 
 def _check_complex_value(f: Any) -> complex:
     array = np.asarray(f)
-    if array.dtype.kind not in "fiubc" or array.size != 1:
-        raise TypeError(f"fun must return a number for a complex x (finite_diff='cs'), got {f!r}")
+    if array.dtype.kind != "c" or array.size != 1:
+        raise TypeError(
+            f"fun must return a complex number for a complex x (finite_diff='cs'), got {f!r}"
+        )
     return complex(array.item())
 
 
@@ -357,6 +359,13 @@ def _arg_types(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(_numba_type(value, f"args[{i}]") for i, value in enumerate(args))
 
 
+def _with_defaults(function: Any, given: int, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Append the defaults of the arguments that are not `given` and not in `args`."""
+    parameters = list(inspect.signature(function.py_func).parameters.values())
+    rest = parameters[given + len(args) :]
+    return args + tuple(p.default for p in rest if p.default is not p.empty)
+
+
 def _result_type(function: Any, arguments: tuple[Any, ...]) -> Any:
     """Compile `function` for `arguments` and return the type of its result."""
     if arguments not in function.overloads:
@@ -366,7 +375,8 @@ def _result_type(function: Any, arguments: tuple[Any, ...]) -> Any:
 
 def _check_value_type(value: Any, name: str, kinds: tuple[type, ...]) -> None:
     if not isinstance(value, kinds):
-        raise TypeError(f"{name} must return a real number, compiled it returns {value}")
+        kind = "real" if kinds is REAL else "complex"
+        raise TypeError(f"{name} must return a {kind} number, compiled it returns {value}")
 
 
 def _check_gradient_type(value: Any, name: str) -> None:
@@ -386,16 +396,17 @@ REAL = (types.Float, types.Integer, types.Boolean)
 def _adapted(adapter: Any, x0: np.ndarray, arguments: tuple[Any, ...], args: Any) -> Evaluator:
     """Compile `adapter` as ``f = adapter(x, g, *args)`` with `args` of the types `arguments`."""
     vector = _vector(x0)
-    signature = vector.dtype(vector, vector, *arguments)
+    signature = types.float64(vector, vector, *arguments)
     return Evaluator(specialise(adapter, signature), args, signature)
 
 
 def _compiled_in_place(objective: Objective, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
     vector = _vector(x0)
+    args = _with_defaults(objective.fun, 2, args)
     rest = _arg_types(args)
     value = _result_type(objective.fun, (vector, vector, *rest))
     _check_value_type(value, "fun", REAL)
-    if value == vector.dtype:
+    if value == types.float64:
         signature = objective.fun.overloads[vector, vector, *rest].signature
         return Evaluator(objective.fun, args, signature)
     signature = value(vector, vector, *rest)
@@ -408,24 +419,22 @@ def _compiled_in_place(objective: Objective, args: tuple[Any, ...], x0: np.ndarr
 
 
 def _compiled_separate(fun: Any, jac: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
+    args = _with_defaults(fun, 1, args)
     arguments = (_vector(x0), *_arg_types(args))
     value = _result_type(fun, arguments)
     _check_value_type(value, "fun", REAL)
     gradient = _result_type(jac, arguments)
     _check_gradient_type(gradient, "jac")
     functions = (types.FunctionType(value(*arguments)), types.FunctionType(gradient(*arguments)))
-    return _adapted(
-        _separate, x0, (types.Tuple(arguments[1:]), *functions), (args, fun, jac)
-    )
+    return _adapted(_separate, x0, (types.Tuple(arguments[1:]), *functions), (args, fun, jac))
 
 
 def _compiled_pair(fun: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
+    args = _with_defaults(fun, 1, args)
     arguments = (_vector(x0), *_arg_types(args))
     pair = _result_type(fun, arguments)
     if not isinstance(pair, types.BaseTuple) or len(pair) != 2:
-        raise TypeError(
-            f"with jac=True fun must return (f, gradient), compiled it returns {pair}"
-        )
+        raise TypeError(f"with jac=True fun must return (f, gradient), compiled it returns {pair}")
     _check_value_type(pair[0], "fun", REAL)
     _check_gradient_type(pair[1], "fun")
     function = types.FunctionType(pair(*arguments))
@@ -442,12 +451,13 @@ def _compiled_difference(
 ) -> Evaluator:
     gradient, points = difference.GRADIENTS[finite_diff]
     vector = _vector(x0)
+    args = _with_defaults(fun, 1, args)
     rest = _arg_types(args)
     point = types.complex128[::1] if finite_diff == "cs" else vector
     value = _result_type(fun, (point, *rest))
-    _check_value_type(value, "fun", (*REAL, types.Complex) if finite_diff == "cs" else REAL)
+    _check_value_type(value, "fun", (types.Complex,) if finite_diff == "cs" else REAL)
     function = types.FunctionType(value(point, *rest))
-    signature = vector.dtype(vector, vector, vector, vector, function, types.Tuple(rest))
+    signature = types.float64(vector, vector, vector, vector, function, types.Tuple(rest))
     nfev, njev = _difference_counts(points, lower, upper)
     return Evaluator(
         specialise(gradient, signature),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rmsfast.core.difference import GRADIENTS
 from rmsfast.core.solver import MAX_MAXCOR
 
 T = TypeVar("T")
@@ -70,16 +71,21 @@ def check_number(
         If it is NaN or outside the interval; the message names all three.
     """
     if type(value) not in (float, int) and (
-        isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.number))
+        isinstance(value, (bool, np.bool_))
+        or not isinstance(value, (numbers.Real, np.floating, np.integer))
     ):
         raise TypeError(f"{name} must be a real number, got {value!r}")
-    inside = (low < value or (value == low and not low_open)) and (
-        value < high or (value == high and not high_open)
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond float64
+        number = math.copysign(math.inf, value)
+    inside = (low < number or (number == low and not low_open)) and (
+        number < high or (number == high and not high_open)
     )
     if not inside:
         interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
         raise ValueError(f"{name} must be in {interval}, got {value!r}")
-    return float(value)
+    return number
 
 
 def check_flag(name: str, value: Any) -> bool:
@@ -179,6 +185,8 @@ class RMSPropOptions:
         if isinstance(self.lr, str):
             if self.lr != "auto":
                 raise ValueError(f"lr must be 'auto', a number or a callable, got {self.lr!r}")
+        elif isinstance(self.lr, type):
+            raise TypeError(f"lr must be a schedule, not the class of one, got {self.lr!r}")
         elif not callable(self.lr):
             check_number("lr", self.lr, 0.0, low_open=True)
         check_number("rho", self.rho, 0.0, 1.0)
@@ -193,7 +201,7 @@ class RMSPropOptions:
             check_flag(name, getattr(self, name))
         if self.nesterov and self.momentum == 0:
             raise ValueError(f"nesterov needs momentum > 0, got momentum={self.momentum!r}")
-        if self.lr == "auto":
+        if isinstance(self.lr, str):
             for name in _NUMERIC_LR_ONLY:
                 if getattr(self, name) != getattr(type(self), name):
                     raise ValueError(
@@ -224,7 +232,7 @@ class RMSPropOptions:
         """
         if name is None:
             return cls(**overrides)
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
         chosen = {**PRESETS[name], **overrides}
         if "lr" not in chosen:
@@ -237,11 +245,14 @@ class RMSPropOptions:
         return all(getattr(self, name) == getattr(RMSPropOptions, name) for name in _VARIANTS)
 
     def check_dtype(self, dtype: np.dtype[Any]) -> None:
-        """Raise ValueError if `eps` or ``1 - rho`` vanishes in `dtype`."""
-        if dtype.type(self.eps) == 0:
-            raise ValueError(f"eps must be positive in {dtype}, got {self.eps!r}, which is 0 there")
-        if dtype.type(self.rho) == 1:
-            raise ValueError(f"rho must be below 1 in {dtype}, got {self.rho!r}, which is 1 there")
+        """Raise ValueError if an option leaves its bounds when it is rounded to `dtype`."""
+        for name in ("lr", "eps", "clip_value", "clip_norm"):
+            value = getattr(self, name)
+            if isinstance(value, numbers.Real) and dtype.type(value) == 0:
+                raise ValueError(f"{name} must be positive in {dtype}, got {value!r}")
+        for name in ("rho", "momentum"):
+            if dtype.type(getattr(self, name)) == 1:
+                raise ValueError(f"{name} must be below 1 in {dtype}, got {getattr(self, name)!r}")
 
 
 _FLAGS = tuple(field.name for field in fields(RMSPropOptions) if field.type == "bool")
@@ -253,7 +264,7 @@ _VARIANTS = tuple(
 )
 _NUMERIC_LR_ONLY = (
     "initial_scale",
-    *(name for name in _VARIANTS if name not in ("eps_in_sqrt", "decoupled", "lr_in_momentum")),
+    *(name for name in _VARIANTS if name != "eps_in_sqrt"),
 )
 
 
@@ -337,7 +348,7 @@ class ReportOptions:
         if not isinstance(self.disp, (bool, np.bool_)):
             check_count("disp", self.disp, 0)
         check_flag("return_all", self.return_all)
-        if self.finite_diff not in ("2-point", "3-point", "cs"):
+        if not isinstance(self.finite_diff, str) or self.finite_diff not in GRADIENTS:
             raise ValueError(
                 f"finite_diff must be '2-point', '3-point' or 'cs', got {self.finite_diff!r}"
             )
@@ -357,5 +368,5 @@ def take_hyperparameters(options: dict[str, Any]) -> RMSPropOptions:
 
 
 @functools.cache
-def _names(kind: type) -> frozenset[str]:
+def _names(kind: Any) -> frozenset[str]:
     return frozenset(field.name for field in fields(kind))

@@ -7,34 +7,18 @@ itself carries it out.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from rmsfast.options import check_count, check_number
+
 __all__ = ["constant", "cosine", "exponential", "inverse_time", "plateau", "step"]
 
 
-class _Schedule:
-    """Check the fields of a schedule: each is a number within its bounds."""
-
-    _bounds: dict[str, tuple[float, float]] = {}
-
-    def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            low, high = self._bounds.get(field.name, (0.0, math.inf))
-            if not isinstance(value, (int, float, np.number)) or isinstance(value, bool):
-                raise TypeError(f"{field.name} must be a number, got {value!r}")
-            if not (low < value <= high and math.isfinite(value)):
-                raise ValueError(
-                    f"{field.name} must be finite and in ({low:g}, {high:g}], got {value!r}"
-                )
-
-
 @dataclass(frozen=True)
-class constant(_Schedule):  # noqa: N801
+class constant:  # noqa: N801
     """The same learning rate at every step.
 
     Parameters
@@ -51,13 +35,16 @@ class constant(_Schedule):  # noqa: N801
 
     lr: float
 
+    def __post_init__(self) -> None:
+        check_number("lr", self.lr, 0.0, low_open=True)
+
     def __call__(self, k: Any) -> Any:
         """Learning rate at step `k`."""
         return self.lr + 0.0 * k
 
 
 @dataclass(frozen=True)
-class exponential(_Schedule):  # noqa: N801
+class exponential:  # noqa: N801
     """``lr * decay ** (k / steps)``, as optax's ``exponential_decay``.
 
     Parameters
@@ -79,7 +66,11 @@ class exponential(_Schedule):  # noqa: N801
     lr: float
     decay: float
     steps: float = 1.0
-    _bounds = {"decay": (0.0, 1.0)}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        check_number("lr", self.lr, 0.0, low_open=True)
+        check_number("decay", self.decay, 0.0, 1.0, low_open=True, high_open=False)
+        check_number("steps", self.steps, 0.0, low_open=True)
 
     def __call__(self, k: Any) -> Any:
         """Learning rate at step `k`."""
@@ -87,7 +78,7 @@ class exponential(_Schedule):  # noqa: N801
 
 
 @dataclass(frozen=True)
-class inverse_time(_Schedule):  # noqa: N801
+class inverse_time:  # noqa: N801
     """``lr / (1 + decay * k)``, the rate of Robbins and Monro.
 
     Parameters
@@ -112,13 +103,17 @@ class inverse_time(_Schedule):  # noqa: N801
     lr: float
     decay: float
 
+    def __post_init__(self) -> None:
+        check_number("lr", self.lr, 0.0, low_open=True)
+        check_number("decay", self.decay, 0.0, low_open=True)
+
     def __call__(self, k: Any) -> Any:
         """Learning rate at step `k`."""
         return self.lr / (1.0 + self.decay * k)
 
 
 @dataclass(frozen=True)
-class cosine(_Schedule):  # noqa: N801
+class cosine:  # noqa: N801
     """Half a cosine from `lr` down to `final` over `steps` steps, then `final`.
 
     Parameters
@@ -128,7 +123,7 @@ class cosine(_Schedule):  # noqa: N801
     steps : float
         Length of the descent in steps, positive.
     final : float, optional
-        Learning rate at the end, positive.
+        Learning rate at the end, at least 0.
 
     References
     ----------
@@ -145,7 +140,12 @@ class cosine(_Schedule):  # noqa: N801
 
     lr: float
     steps: float
-    final: float = 1e-8
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("lr", self.lr, 0.0, low_open=True)
+        check_number("steps", self.steps, 0.0, low_open=True)
+        check_number("final", self.final, 0.0)
 
     def __call__(self, k: Any) -> Any:
         """Learning rate at step `k`."""
@@ -154,7 +154,7 @@ class cosine(_Schedule):  # noqa: N801
 
 
 @dataclass(frozen=True)
-class step(_Schedule):  # noqa: N801
+class step:  # noqa: N801
     """``lr * factor ** (k // size)``, as PyTorch's ``StepLR``.
 
     Parameters
@@ -176,7 +176,11 @@ class step(_Schedule):  # noqa: N801
     lr: float
     size: float
     factor: float = 0.1
-    _bounds = {"factor": (0.0, 1.0)}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        check_number("lr", self.lr, 0.0, low_open=True)
+        check_number("size", self.size, 0.0, low_open=True)
+        check_number("factor", self.factor, 0.0, 1.0, low_open=True, high_open=False)
 
     def __call__(self, k: Any) -> Any:
         """Learning rate at step `k`."""
@@ -184,7 +188,7 @@ class step(_Schedule):  # noqa: N801
 
 
 @dataclass(frozen=True)
-class plateau(_Schedule):  # noqa: N801
+class plateau:  # noqa: N801
     """Lower the rate when the objective stalls, and restart from the best point.
 
     After `patience` steps without a new lowest value the learning rate is
@@ -196,7 +200,7 @@ class plateau(_Schedule):  # noqa: N801
     lr : float
         Learning rate at the start, positive.
     factor : float, optional
-        Factor of each change, in (0, 1]; it must be below 1 to have an effect.
+        Factor of each change, in (0, 1).
     patience : int, optional
         Steps without improvement to wait for, at least 1.
 
@@ -206,18 +210,22 @@ class plateau(_Schedule):  # noqa: N801
     >>> import rmsfast
     >>> from rmsfast import objectives, schedules
     >>> result = minimize(
-    ...     objectives.rosenbrock, [-1.2, 1.0], jac=True, method=rmsfast.rmsprop,
-    ...     options={"lr": schedules.plateau(0.05), "maxiter": 5000},
+    ...     objectives.booth, [0.0, 0.0], jac=True, method=rmsfast.rmsprop,
+    ...     options={"lr": schedules.plateau(0.1)},
     ... )
-    >>> bool(abs(result.x - 1.0).max() < 1e-3)
-    True
+    >>> result.success, result.x.round(3)
+    (True, array([1., 3.]))
     """
 
     lr: float
     factor: float = 0.5
     patience: int = 30
-    _bounds = {"factor": (0.0, 1.0), "patience": (0.5, math.inf)}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        check_number("lr", self.lr, 0.0, low_open=True)
+        check_number("factor", self.factor, 0.0, 1.0, low_open=True)
+        check_count("patience", self.patience, 1)
 
     def __call__(self, k: Any) -> Any:
-        """Raise: the rate depends on the objective, not on the step alone."""
+        """Raise: the rate at step `k` depends on the objective too."""
         raise TypeError("plateau is carried out by the solver; it is no function of k alone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from typing import Any
@@ -61,11 +62,7 @@ def check_bounds(bounds: Any, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if bounds is None:
         return np.full(n, -np.inf, x0.dtype), np.full(n, np.inf, x0.dtype)
     if isinstance(bounds, Bounds):
-        try:
-            lower, upper = (np.broadcast_to(b, (n,)) for b in (bounds.lb, bounds.ub))
-        except ValueError:
-            shapes = f"{np.shape(bounds.lb)} and {np.shape(bounds.ub)}"
-            raise ValueError(f"bounds must have length {n}, got shapes {shapes}") from None
+        low, high = bounds.lb, bounds.ub
     else:
         try:
             pairs = [(low, high) for low, high in bounds]
@@ -75,8 +72,9 @@ def check_bounds(bounds: Any, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             ) from None
         if len(pairs) != n:
             raise ValueError(f"bounds must have length {n}, got {len(pairs)} pairs")
-        lower = np.array([-np.inf if low is None else low for low, _ in pairs], dtype=float)
-        upper = np.array([np.inf if high is None else high for _, high in pairs], dtype=float)
+        low = [-np.inf if low is None else low for low, _ in pairs]
+        high = [np.inf if high is None else high for _, high in pairs]
+    lower, upper = _bound(low, n), _bound(high, n)
     lower, upper = lower.astype(x0.dtype), upper.astype(x0.dtype)
     crossed = ~(lower <= upper)
     if crossed.any():
@@ -91,6 +89,19 @@ def check_bounds(bounds: Any, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             f"x0[{i}] must be in its bounds [{lower[i]}, {upper[i]}], got x0[{i}] = {x0[i]}"
         )
     return lower, upper
+
+
+def _bound(values: Any, n: int) -> np.ndarray:
+    """Return one side of the bounds as an array of shape ``(n,)``."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"bounds must be real numbers, got {values!r}")
+    if array.shape not in ((), (1,), (n,)):
+        raise ValueError(f"bounds must have length {n}, got shape {array.shape}")
+    return np.broadcast_to(array, (n,))
 
 
 class Solver:
@@ -149,9 +160,7 @@ class Solver:
         self._calls = (1, 1)
         self._start(x0, lower, upper, bounded)
 
-    def _start(
-        self, x0: np.ndarray, lower: np.ndarray, upper: np.ndarray, bounded: bool
-    ) -> None:
+    def _start(self, x0: np.ndarray, lower: np.ndarray, upper: np.ndarray, bounded: bool) -> None:
         """Lay out the work array and the record."""
         hyper, options = self.hyper, self.options
         auto = hyper.lr == "auto"
@@ -159,18 +168,21 @@ class Solver:
         w = np.empty((core.rows(maxcor), x0.size), x0.dtype)
         w[core.X] = x0
         w[core.LOWER], w[core.UPPER] = lower, upper
+        w[core.G] = math.nan
         if not auto:
             w[core.MEAN_SQUARE] = hyper.initial_scale
             w[core.MEAN] = w[core.BUFFER] = 0.0
-        state = np.zeros(1, core.STATE)[0]
+        self._record = np.zeros(1, core.STATE)
+        state = self._record[0]
+        state["f_best"] = math.nan
         for name in core.HYPERPARAMETERS:
             state[name] = getattr(hyper, name)
         state["one_minus_rho"] = 1.0 - hyper.rho
         state["clip_value"] = math.inf if hyper.clip_value is None else hyper.clip_value
         state["clip_norm"] = math.inf if hyper.clip_norm is None else hyper.clip_norm
         state["gtol"], state["ftol"], state["xtol"] = options.gtol, options.ftol, options.xtol
-        state["maxiter"] = options.maxiter
-        state["max_evaluations"] = options.maxfun
+        state["maxiter"] = min(options.maxiter, _MANY)
+        state["max_evaluations"] = min(options.maxfun, _MANY)
         state["maxcor"] = maxcor
         state["auto"] = auto
         state["bounded"] = bounded
@@ -190,21 +202,57 @@ class Solver:
         self.w, self.state = w, state
 
     def count(self, nfev: int, njev: int) -> None:
-        """Say how often one evaluation calls the user's function and gradient."""
+        """Say how often one evaluation calls the user's function and gradient.
+
+        Parameters
+        ----------
+        nfev, njev : int
+            Calls per evaluation: `maxfun` and the result count them.
+        """
         self._calls = (nfev, njev)
-        self.state["max_evaluations"] = max(1, self.options.maxfun // nfev)
+        self.state["max_evaluations"] = min(max(1, self.options.maxfun // nfev), _MANY)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "state"}
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        vars(self).update(values)
+        self.state = self._record[0]  # compiled code writes into the array
+
+    def __copy__(self) -> Solver:
+        return copy.deepcopy(self)
 
     def rates(self, count: int) -> np.ndarray:
-        """Return the learning rates of the next `count` steps, none if they do not change."""
+        """Return the learning rates of the steps to come.
+
+        Parameters
+        ----------
+        count : int
+            Number of steps wanted.
+
+        Returns
+        -------
+        ndarray, shape (m,)
+            Empty if the rate does not change or no step is to come; else
+            ``1 <= m <= count``. A schedule that fails further on fails when
+            that step is reached.
+        """
         if self._schedule is None:
             return _NO_RATES
-        first = int(self.state["evaluations"])
+        state = self.state
+        first = int(state["evaluations"])
+        last = min(first + count, int(state["maxiter"]), int(state["max_evaluations"]) - 1)
         if type(self._schedule).__module__ == schedules.__name__:
-            return np.asarray(self._schedule(np.arange(first, first + count)), dtype=float)
-        rates = [self._schedule(k) for k in range(first, first + count)]
-        for k, rate in enumerate(rates, first):
-            check_number(f"lr({k})", rate, 0.0)
-        return np.array(rates, dtype=float)
+            return np.asarray(self._schedule(np.arange(first, last)), dtype=float)
+        rates: list[float] = []
+        for k in range(first, last):
+            try:
+                rates.append(check_number(f"lr({k})", self._schedule(k), 0.0))
+            except Exception:
+                if rates:
+                    break
+                raise
+        return np.array(rates)
 
     @property
     def done(self) -> bool:
@@ -254,9 +302,15 @@ class Solver:
         self.advance(f)
 
     def advance(self, f: float) -> None:
-        """Go on from the value `f`, with the gradient in `g_trial`."""
-        if self._schedule is not None:
-            self.state["lr"] = self.rates(1)[0]
+        """Go on from the value `f`, with the gradient in `g_trial`.
+
+        Parameters
+        ----------
+        f : float
+            The value at `x_trial`.
+        """
+        for rate in self.rates(1):
+            self.state["lr"] = rate
         core.advance(self.w, self.state, f)
 
     @property
@@ -280,7 +334,18 @@ class Solver:
         return text
 
     def value(self, f: float) -> Any:
-        """Return a value of the solver as the user's objective gives it."""
+        """Return a value of the solver as the user's objective gives it.
+
+        Parameters
+        ----------
+        f : float
+            A value of the record, negated to maximize.
+
+        Returns
+        -------
+        floating
+            In the dtype of `x0`.
+        """
         return self.w.dtype.type(-f if self.state["maximize"] else f)
 
     def result(self) -> OptimizeResult:
@@ -310,3 +375,4 @@ class Solver:
 
 
 _NO_RATES = np.empty(0)
+_MANY = np.iinfo(np.int64).max

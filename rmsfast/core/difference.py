@@ -29,7 +29,7 @@ BLOCKS = 64  # blocks of coordinates; each has a point of its own to move
 
 @jit
 def forward_step(x: float, lower: float, upper: float, relative: float) -> float:
-    """Step of a one-sided difference: away from zero, turned round at a bound."""
+    """Return the step of a one-sided difference: away from zero, turned round at a bound."""
     h = relative * max(1.0, abs(x))
     if x < 0.0:
         h = -h
@@ -41,15 +41,41 @@ def forward_step(x: float, lower: float, upper: float, relative: float) -> float
 
 
 @jit
-def central_step(x: float, lower: float, upper: float, relative: float) -> tuple[float, bool]:
-    """Step of a three-point difference, and whether it has to be one-sided."""
+def central_steps(x: float, lower: float, upper: float, relative: float) -> tuple[float, float]:
+    """Return the two steps of a three-point difference, on both sides if there is room."""
     h = relative * max(1.0, abs(x))
     above, below = upper - x, x - lower
     if h <= above and h <= below:
-        return h, False
+        return h, -h
     if above >= below:
-        return min(h, 0.5 * above), True
-    return -min(h, 0.5 * below), True
+        h = min(h, 0.5 * above)
+    else:
+        h = -min(h, 0.5 * below)
+    return h, 2.0 * h
+
+
+@jit
+def slope(h1: float, f1: float, h2: float, f2: float) -> float:
+    """Return the slope at 0 of the parabola through (0, 0), (h1, f1) and (h2, f2).
+
+    In a box of a few numbers a step may round to nothing, or both to the same.
+    """
+    if h1 == 0.0 and h2 == 0.0:
+        return 0.0
+    if h1 == 0.0 or h1 == h2:
+        return f2 / h2
+    if h2 == 0.0:
+        return f1 / h1
+    return (f1 * (h2 / h1) - f2 * (h1 / h2)) / (h2 - h1)
+
+
+@jit
+def move(z: np.ndarray, i: int, h: float, lower: np.ndarray, upper: np.ndarray) -> float:
+    """Move coordinate `i` by `h` within its bounds; return the step after rounding."""
+    x = z[i]
+    z[i] = x + h
+    z[i] = min(max(z[i], lower[i]), upper[i])
+    return z[i] - x
 
 
 def forward(
@@ -68,10 +94,11 @@ def forward(
     for block in prange(blocks):
         z = x.copy()
         for i in range(block * n // blocks, (block + 1) * n // blocks):
-            z[i] = x[i] + forward_step(x[i], lower[i], upper[i], relative)
-            h = z[i] - x[i]
-            g[i] = (fun(z, *args) - f) / h if h != 0.0 else 0.0
-            z[i] = x[i]
+            g[i] = 0.0
+            if lower[i] < upper[i]:
+                h = move(z, i, forward_step(x[i], lower[i], upper[i], relative), lower, upper)
+                g[i] = slope(h, fun(z, *args) - f, 0.0, 0.0)
+                z[i] = x[i]
     return f
 
 
@@ -91,19 +118,16 @@ def central(
     for block in prange(blocks):
         z = x.copy()
         for i in range(block * n // blocks, (block + 1) * n // blocks):
-            h, one_sided = central_step(x[i], lower[i], upper[i], relative)
-            if h == 0.0:
-                g[i] = 0.0
-                continue
-            z[i] = x[i] + h
-            h1 = z[i] - x[i]
-            f1 = fun(z, *args)
-            z[i] = x[i] + 2.0 * h if one_sided else x[i] - h
-            h2 = z[i] - x[i]
-            f2 = fun(z, *args)
-            # the parabola through (0, f), (h1, f1) and (h2, f2), its slope at 0
-            g[i] = ((f1 - f) * (h2 / h1) - (f2 - f) * (h1 / h2)) / (h2 - h1)
-            z[i] = x[i]
+            g[i] = 0.0
+            if lower[i] < upper[i]:
+                first, second = central_steps(x[i], lower[i], upper[i], relative)
+                h1 = move(z, i, first, lower, upper)
+                f1 = fun(z, *args) - f
+                z[i] = x[i]
+                h2 = move(z, i, second, lower, upper)
+                f2 = fun(z, *args) - f
+                g[i] = slope(h1, f1, h2, f2)
+                z[i] = x[i]
     return f
 
 
@@ -123,9 +147,11 @@ def complex_step(
     for block in prange(blocks):
         z = x.astype(np.complex128)
         for i in range(block * n // blocks, (block + 1) * n // blocks):
-            z[i] = x[i] + 1j * h if lower[i] < upper[i] else x[i]
-            g[i] = fun(z, *args).imag / h
-            z[i] = x[i]
+            g[i] = 0.0
+            if lower[i] < upper[i]:
+                z[i] = x[i] + 1j * h
+                g[i] = fun(z, *args).imag / h
+                z[i] = x[i]
     return f
 
 

@@ -1,6 +1,7 @@
 """The whole loop, compiled, around `advance` and the objective."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -10,8 +11,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from rmsfast.core import status
-from rmsfast.core.jit import specialise
-from rmsfast.core.solver import STATE, G, X, advance
+from rmsfast.core.jit import jit_inline, specialise
+from rmsfast.core.solver import STATE, G, State, X, advance_auto, advance_numeric
 
 RECORD = numba.from_dtype(STATE)
 
@@ -28,33 +29,67 @@ def _evaluate(typingctx, address, x, g, args):  # type: ignore[no-untyped-def]
 
     def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
         convention = context.call_conv
-        prototype = convention.get_function_type(x.dtype, arguments)
+        prototype = convention.get_function_type(types.float64, arguments)
         function = builder.inttoptr(values[0], prototype.as_pointer())
         unpacked = [values[1], values[2], *cgutils.unpack_tuple(builder, values[3])]
-        outcome, f = convention.call_function(builder, function, x.dtype, arguments, unpacked)
+        outcome, f = convention.call_function(builder, function, types.float64, arguments, unpacked)
         with cgutils.if_unlikely(builder, outcome.is_error):
             convention.return_status_propagate(builder, outcome)
         return f
 
-    return x.dtype(address, x, g, args), codegen
+    return types.float64(address, x, g, args), codegen
+
+
+@intrinsic  # type: ignore[misc]
+def _borrow(typingctx, array):  # type: ignore[no-untyped-def]
+    """Return `array` without its reference count, for as long as the caller holds it.
+
+    Every row ``w[i]`` counts a reference in and out, and each of these atomic
+    operations waits for all stores before it: 10 of 35 ns per iteration at
+    n = 2.
+    """
+
+    def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        view = context.make_array(array)(context, builder, values[0])
+        view.meminfo = context.get_constant_null(types.MemInfoPointer(array.dtype))
+        return view._getvalue()
+
+    return array(array), codegen
+
+
+@jit_inline
+def _loop(
+    advance: Callable[..., int],
+    address: int,
+    args: tuple[Any, ...],
+    w: np.ndarray,
+    state: State,
+    rates: np.ndarray,
+    evaluations: int,
+) -> int:
+    first = state.evaluations
+    for _ in range(evaluations):
+        k = state.evaluations - first
+        if k < rates.size:
+            state.lr = rates[k]
+        f = _evaluate(address, w[X + state.trial], w[G + state.trial], args)
+        if advance(w, state, f) != status.RUNNING:
+            break
+    return state.status
 
 
 def _run(
     address: int,
     args: tuple[Any, ...],
     w: np.ndarray,
-    state: np.void,
+    state: State,
     rates: np.ndarray,
     evaluations: int,
 ) -> int:
-    first = state.evaluations
-    for _ in range(evaluations):
-        if rates.size > 0:
-            state.lr = rates[state.evaluations - first]
-        f = _evaluate(address, w[X + state.trial], w[G + state.trial], args)
-        if advance(w, state, f) != status.RUNNING:
-            break
-    return state.status
+    w = _borrow(w)
+    if state.auto:
+        return _loop(advance_auto, address, args, w, state, rates, evaluations)
+    return _loop(advance_numeric, address, args, w, state, rates, evaluations)
 
 
 @functools.cache
@@ -72,7 +107,7 @@ def driver(signature: Any) -> Any:
         ``status = run(address(fun, signature), args, w, state, rates,
         evaluations)``, which evaluates and advances up to `evaluations` times,
         until the solver has finished. Step k from now has the learning rate
-        ``rates[k]``; with `rates` of length 0 it stays as it is.
+        ``rates[k]``; past the end of `rates` it stays as it is.
     """
     vector, _, *rest = signature.args
     arguments = (types.Tuple(rest), vector.dtype[:, ::1], RECORD, types.float64[::1], types.intp)

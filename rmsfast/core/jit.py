@@ -4,9 +4,10 @@
     Division by zero gives inf or nan instead of raising. Without the branch to
     the exception LLVM vectorises the update loop: 7.7 times faster at 1e7
     float64 elements.
-``fastmath`` (off)
-    It adds nothing to these loops, and it lets LLVM assume that no NaN occurs,
-    which breaks the checks for non-finite values.
+``fastmath=False``
+    It adds nothing to the update loop, and it lets LLVM assume that no NaN
+    occurs, which breaks the checks for non-finite values. It must be said:
+    left out, a function inherits the flags of whoever calls it first.
 ``nogil=True``
     Compiled code touches no Python object, so other threads may run.
 ``cache=True``
@@ -62,7 +63,7 @@ def _njit(*signature: Any, **flags: Any) -> Callable[[Callable[..., Any]], Any]:
 
 def jit(function: Callable[..., Any]) -> Any:
     """Compile `function` lazily, one machine code per tuple of argument types."""
-    return _njit()(function)
+    return _njit(fastmath=False)(function)
 
 
 def jit_sum(function: Callable[..., Any]) -> Any:
@@ -77,7 +78,7 @@ def jit_sum(function: Callable[..., Any]) -> Any:
 
 def jit_inline(function: Callable[..., Any]) -> Any:
     """Compile a loop into each of its callers, with the constants that they hand it."""
-    return _njit(inline="always")(function)
+    return _njit(fastmath=False, inline="always")(function)
 
 
 @functools.cache
@@ -88,4 +89,4 @@ def specialise(function: Callable[..., Any], signature: Any, parallel: bool = Fa
     process finds it on disk. (A lazily compiled function that takes an
     objective is specialised on that objective, and never found again.)
     """
-    return _njit(signature, parallel=parallel)(function)
+    return _njit(signature, fastmath=False, parallel=parallel)(function)

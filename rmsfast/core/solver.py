@@ -60,6 +60,7 @@ References
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -78,8 +79,9 @@ MEAN_SQUARE, MEAN, BUFFER, REFERENCE = 8, 9, 10, 11
 # with lr="auto": averages of squared steps and of squared gradient changes, the
 # metric, the direction, and 1 or, for a coordinate held at its bound, 0
 STEPS, CHANGES, METRIC, DIRECTION, FREE = 8, 9, 10, 11, 12
-PAIRS = 13  # then maxcor rows of steps, and maxcor of gradient changes
+PAIRS = 13  # then a row for each step remembered, and as many for the gradient changes
 
+State = Any  # a record of this dtype; Numba and NumPy differ in how its fields are reached
 STATE = np.dtype(
     [
         # what was asked for
@@ -129,6 +131,7 @@ STATE = np.dtype(
         ("newest", np.int64),
         ("backtracks", np.int64),
         ("restarted", np.bool_),
+        ("walled", np.bool_),
         ("rises", np.bool_),
         ("rise", np.float64),
         ("window", np.float64, (WINDOW,)),
@@ -175,11 +178,11 @@ STALL = 100  # iterations without a lower value or a smaller gradient
 
 def rows(maxcor: int) -> int:
     """Return the number of rows of the work array."""
-    return PAIRS + 2 * maxcor
+    return PAIRS + 2 * max(maxcor, 1)
 
 
 @jit
-def advance(w: np.ndarray, state: np.void, f: float) -> int:
+def advance(w: np.ndarray, state: State, f: float) -> int:
     """Take the value at the trial point; write the next one, or say why to stop.
 
     Parameters
@@ -197,13 +200,11 @@ def advance(w: np.ndarray, state: np.void, f: float) -> int:
     int
         A code of `rmsfast.core.status`, also in ``state.status``.
     """
-    state.evaluations += 1
-    state.status = _spectral(w, state, f) if state.auto else _constant(w, state, f)
-    return state.status
+    return advance_auto(w, state, f) if state.auto else advance_numeric(w, state, f)
 
 
 @jit_inline
-def hyper(w: np.ndarray, state: np.void, gradient_scale: float, correction: float) -> Hyper:
+def hyper(w: np.ndarray, state: State, gradient_scale: float, correction: float) -> Hyper:
     """Hyperparameters of this step in the dtype of the arrays."""
     T = w.dtype.type
     return Hyper(
@@ -240,15 +241,26 @@ def free_row(a: int, b: int) -> int:
 
 
 @jit
-def _constant(w: np.ndarray, state: np.void, f: float) -> int:
-    """One step of textbook RMSProp."""
+def advance_numeric(w: np.ndarray, state: State, f: float) -> int:
+    """Advance with a numeric learning rate."""
+    state.evaluations += 1
+    state.status = _step(w, state, f)
+    return state.status
+
+
+@jit_inline
+def _step(w: np.ndarray, state: State, f: float) -> int:
+    """Take one step of textbook RMSProp."""
     start = state.evaluations == 1
     nonfinite = status.NONFINITE_START if start else status.NONFINITE
     if not start:
         state.nit += 1
     if state.maximize:
         f = -f
+    if start:
+        state.f = state.f_best = f
     if not math.isfinite(f):
+        state.current = state.trial
         return nonfinite
 
     improved = start or f < state.f_best
@@ -260,9 +272,10 @@ def _constant(w: np.ndarray, state: np.void, f: float) -> int:
         state.stalled = 0
         source = best
         w[BUFFER] = 0.0
-    new = free_row(state.trial, best)
+    new = free_row(state.trial, state.best)  # `best` holds only if the gradient is finite
     steep, finite = _descend(w, state, source, new)
     if not finite:
+        state.current = state.trial
         return nonfinite
     change, size = abs(state.f - f), max(abs(state.f), abs(f), 1.0)
     state.f = f
@@ -289,7 +302,7 @@ def _constant(w: np.ndarray, state: np.void, f: float) -> int:
 
 
 @jit_inline
-def _descend(w: np.ndarray, state: np.void, source: int, new: int) -> tuple[bool, bool]:
+def _descend(w: np.ndarray, state: State, source: int, new: int) -> tuple[bool, bool]:
     """Write the step from row `source` to row `new`.
 
     One pass does the step and the checks: is any component of the gradient
@@ -297,13 +310,7 @@ def _descend(w: np.ndarray, state: np.void, source: int, new: int) -> tuple[bool
     """
     scale = 1.0
     if state.clip_norm < np.inf:
-        h = hyper(w, state, 1.0, 1.0)
-        square = 0.0
-        for i in range(w.shape[1]):
-            c = float(descent_gradient(w[X + source, i], w[G + source, i], h))
-            square += c * c
-        if square > state.clip_norm * state.clip_norm:
-            scale = state.clip_norm / math.sqrt(square)
+        scale = _clipping(w, state, source)
     correction = 1.0 - state.rho ** (state.nit + 1) if state.bias_correction else 1.0
     h = hyper(w, state, scale, correction)
 
@@ -314,29 +321,43 @@ def _descend(w: np.ndarray, state: np.void, source: int, new: int) -> tuple[bool
     return _sweep(w, source, new, h, state.bounded, w.dtype.type(state.gtol))
 
 
+@jit
+def _clipping(w: np.ndarray, state: State, row: int) -> float:
+    """Factor that brings the gradient down to the norm `clip_norm`, 1 if it is no longer."""
+    h = hyper(w, state, 1.0, 1.0)
+    largest = 0.0
+    for i in range(w.shape[1]):
+        largest = max(largest, abs(descent_gradient(w[X + row, i], w[G + row, i], h)))
+    if largest == 0 or not largest < np.inf:
+        return 1.0
+    square = 0.0
+    for i in range(w.shape[1]):
+        c = descent_gradient(w[X + row, i], w[G + row, i], h) / largest
+        square += c * c
+    return min(state.clip_norm / largest / math.sqrt(square), 1.0)
+
+
 @jit_inline
 def _sweep(
     w: np.ndarray, source: int, new: int, h: Hyper, bounded: bool, gtol: float
 ) -> tuple[bool, bool]:
-    x, g, z = w[X + source], w[G + source], w[X + new]
-    s, m, b = w[MEAN_SQUARE], w[MEAN], w[BUFFER]
-    lower, upper = w[LOWER], w[UPPER]
+    x, g, z = X + source, G + source, X + new
     steep, finite = False, True
     for i in range(w.shape[1]):
-        x_i, g_i = x[i], g[i]
-        z_i, s_i, m_i, b_i = step(x_i, g_i, s[i], m[i], b[i], h)
-        s[i] = s_i
+        x_i, g_i = w[x, i], w[g, i]
+        z_i, s_i, m_i, b_i = step(x_i, g_i, w[MEAN_SQUARE, i], w[MEAN, i], w[BUFFER, i], h)
+        w[MEAN_SQUARE, i] = s_i
         if h.centered:
-            m[i] = m_i
+            w[MEAN, i] = m_i
         if h.momentum != 0:
-            b[i] = b_i
+            w[BUFFER, i] = b_i
         finite &= abs(g_i) < np.inf
         if bounded:
             if h.maximize:
                 g_i = -g_i
-            g_i = x_i - min(max(x_i - g_i, lower[i]), upper[i])
-            z_i = min(max(z_i, lower[i]), upper[i])
-        z[i] = z_i
+            g_i = x_i - min(max(x_i - g_i, w[LOWER, i]), w[UPPER, i])
+            z_i = min(max(z_i, w[LOWER, i]), w[UPPER, i])
+        w[z, i] = z_i
         steep |= abs(g_i) > gtol
     return steep, finite
 
@@ -364,7 +385,7 @@ def _is_short(w: np.ndarray, xtol: float, row: int, previous: int) -> bool:
 
 
 @jit
-def _is_cycle(w: np.ndarray, state: np.void, row: int, new: int) -> bool:
+def _is_cycle(w: np.ndarray, state: State, row: int, new: int) -> bool:
     """Whether the run has come back to where it was `CYCLE` steps ago."""
     shift = longest = 0.0
     for i in range(w.shape[1]):
@@ -385,16 +406,24 @@ def _is_cycle(w: np.ndarray, state: np.void, row: int, new: int) -> bool:
 # lr="auto" ---------------------------------------------------------------------------------------
 
 
+@jit
+def advance_auto(w: np.ndarray, state: State, f: float) -> int:
+    """Advance with ``lr="auto"``."""
+    state.evaluations += 1
+    state.status = _judge(w, state, f)
+    return state.status
+
+
 @jit_sum
-def _spectral(w: np.ndarray, state: np.void, f: float) -> int:
+def _judge(w: np.ndarray, state: State, f: float) -> int:
     """Accept the trial point and go on from it, or step back."""
     steep, square, finite = _measure(w, state)
     finite &= math.isfinite(f)
     if state.evaluations == 1:
-        if not finite:
-            return status.NONFINITE_START
         state.best = state.current = state.trial
         state.f = state.f_best = f
+        if not finite:
+            return status.NONFINITE_START
         state.square_lowest = square
         _restart(w, state)
     else:
@@ -429,13 +458,16 @@ def _spectral(w: np.ndarray, state: np.void, f: float) -> int:
                 return status.FTOL
             if state.xtol > 0 and _is_short(w, state.xtol, state.current, previous):
                 return status.XTOL
-            if state.stalled >= STALL:
-                return status.INCONSISTENT if state.rises else status.LINE_SEARCH
             _learn(w, state, previous)
-    if not steep:
-        if state.best == state.current:
-            return status.GTOL
-        _return_to_best(w, state)  # the non-monotone rule led to a higher stationary point
+    stalled = state.stalled >= STALL
+    if stalled or not steep:
+        if f <= state.f_best + noise(w, f):
+            if not steep:
+                return status.GTOL
+            return status.INCONSISTENT if state.rises else status.LINE_SEARCH
+        # the non-monotone rule led away from the best point: lower values alone from there
+        _return_to_best(w, state)
+        state.stalled = 0
     if state.nit >= state.maxiter:
         return status.MAXITER
     _direct(w, state)
@@ -443,7 +475,7 @@ def _spectral(w: np.ndarray, state: np.void, f: float) -> int:
 
 
 @jit_inline
-def _measure(w: np.ndarray, state: np.void) -> tuple[bool, float, bool]:
+def _measure(w: np.ndarray, state: State) -> tuple[bool, float, bool]:
     """Look at the projected gradient: is it steep, its squared length, is all of it finite."""
     x, g, lower, upper = w[X + state.trial], w[G + state.trial], w[LOWER], w[UPPER]
     bounded, gtol = state.bounded, w.dtype.type(state.gtol)
@@ -460,7 +492,7 @@ def _measure(w: np.ndarray, state: np.void) -> tuple[bool, float, bool]:
 
 
 @jit_inline
-def _restart(w: np.ndarray, state: np.void) -> None:
+def _restart(w: np.ndarray, state: State) -> None:
     """Forget everything but the current point: the first step is RMSProp's."""
     h = hyper(w, state, 1.0, 1.0)
     g, metric = w[G + state.current], w[METRIC]
@@ -474,7 +506,7 @@ def _restart(w: np.ndarray, state: np.void) -> None:
 
 
 @jit_inline
-def _return_to_best(w: np.ndarray, state: np.void) -> None:
+def _return_to_best(w: np.ndarray, state: State) -> None:
     """Go on from the best point."""
     state.current = state.best
     state.f = state.f_best
@@ -482,18 +514,15 @@ def _return_to_best(w: np.ndarray, state: np.void) -> None:
 
 
 @jit_inline
-def _learn(w: np.ndarray, state: np.void, previous: int) -> None:
+def _learn(w: np.ndarray, state: State, previous: int) -> None:
     """Update the metric, the step length and the memory from the step just taken."""
     T = w.dtype.type
     n = w.shape[1]
     h = hyper(w, state, 1.0, 1.0)
-    keep = state.maxcor > 0
-    newest = (state.newest + 1) % state.maxcor if keep else 0
-    x, x_old = w[X + state.current], w[X + previous]
-    g, g_old = w[G + state.current], w[G + previous]
-    # without a memory the direction and the row of the previous gradient are free by now
-    s = w[PAIRS + newest] if keep else w[DIRECTION]
-    y = w[PAIRS + state.maxcor + newest] if keep else g_old
+    slots = max(state.maxcor, 1)
+    newest = (state.newest + 1) % slots
+    x, x_old, s = w[X + state.current], w[X + previous], w[PAIRS + newest]
+    g, g_old, y = w[G + state.current], w[G + previous], w[PAIRS + slots + newest]
     u, v, metric = w[STEPS], w[CHANGES], w[METRIC]
     steps = changes = 0.0
     for i in range(n):
@@ -506,6 +535,8 @@ def _learn(w: np.ndarray, state: np.void, previous: int) -> None:
         steps += u[i]
         changes += v[i]
     if not (steps > 0 and changes > 0 and math.isfinite(changes)):
+        if state.pairs == 0:
+            state.lr *= GROW * state.alpha
         return
     overall = math.sqrt(steps / changes)
     middle, lowest, highest = T(overall), T(overall / SPREAD), T(overall * SPREAD)
@@ -521,7 +552,7 @@ def _learn(w: np.ndarray, state: np.void, previous: int) -> None:
     if s_y <= CURVATURE * math.sqrt(s_metric_s * y_metric_y):
         if state.pairs == 0:
             state.lr *= GROW * state.alpha
-    elif keep:
+    elif state.maxcor > 0:
         state.lr = s_y / y_metric_y
         state.newest = newest
         state.curvature[newest] = s_y
@@ -532,7 +563,7 @@ def _learn(w: np.ndarray, state: np.void, previous: int) -> None:
 
 
 @jit_inline
-def _direct(w: np.ndarray, state: np.void) -> None:
+def _direct(w: np.ndarray, state: State) -> None:
     """Write the direction; fall back on the metric alone if it does not descend."""
     _hold(w, state)
     if state.pairs > 0:
@@ -548,7 +579,7 @@ def _direct(w: np.ndarray, state: np.void) -> None:
 
 
 @jit_inline
-def _hold(w: np.ndarray, state: np.void) -> None:
+def _hold(w: np.ndarray, state: State) -> None:
     """Start the direction with the negative gradient of the coordinates that may move."""
     x, g, d, free = w[X + state.current], w[G + state.current], w[DIRECTION], w[FREE]
     lower, upper, bounded = w[LOWER], w[UPPER], state.bounded
@@ -561,7 +592,7 @@ def _hold(w: np.ndarray, state: np.void) -> None:
 
 
 @jit_inline
-def _precondition(w: np.ndarray, state: np.void) -> None:
+def _precondition(w: np.ndarray, state: State) -> None:
     """Multiply the direction by the metric and its step length."""
     d, metric, lr = w[DIRECTION], w[METRIC], w.dtype.type(state.lr)
     for i in range(w.shape[1]):
@@ -588,7 +619,7 @@ def _add(d: np.ndarray, a: float, row: np.ndarray, free: np.ndarray, bounded: bo
 
 
 @jit_sum
-def _two_loops(w: np.ndarray, state: np.void) -> None:
+def _two_loops(w: np.ndarray, state: State) -> None:
     """Multiply the direction by the limited-memory BFGS matrix (Nocedal 1980).
 
     With bounds, by the matrix of the coordinates that may move: the products
@@ -619,10 +650,11 @@ def _two_loops(w: np.ndarray, state: np.void) -> None:
 
 
 @jit_inline
-def _step_back(w: np.ndarray, state: np.void, f: float, finite: bool) -> None:
+def _step_back(w: np.ndarray, state: State, f: float, finite: bool) -> None:
     """Shorten the step by safeguarded quadratic interpolation."""
     shortest, longest = SHORTEN
     factor = shortest
+    state.walled = not finite
     if finite:
         if _is_visible(w, state, f):
             rise = (state.f - f) / state.predicted
@@ -635,13 +667,13 @@ def _step_back(w: np.ndarray, state: np.void, f: float, finite: bool) -> None:
 
 
 @jit_inline
-def _is_visible(w: np.ndarray, state: np.void, f: float) -> bool:
+def _is_visible(w: np.ndarray, state: State, f: float) -> bool:
     """Whether the change predicted for this step is far above rounding."""
     return -state.predicted > math.sqrt(np.finfo(w.dtype).eps) * max(abs(f), abs(state.f))
 
 
 @jit_inline
-def _is_level(w: np.ndarray, state: np.void, f: float) -> bool:
+def _is_level(w: np.ndarray, state: State, f: float) -> bool:
     """Whether rounding hides the change of f, and the slope says that the step was good.
 
     The approximate Wolfe condition [8]_: for a quadratic it is the Armijo rule,
@@ -658,13 +690,15 @@ def _is_level(w: np.ndarray, state: np.void, f: float) -> bool:
 
 
 @jit_sum
-def _propose(w: np.ndarray, state: np.void) -> int:
+def _propose(w: np.ndarray, state: State) -> int:
     """Write the next trial point; where no step leads on, start afresh, then stop."""
     if state.evaluations >= state.max_evaluations:
         return status.MAXFUN
     if state.backtracks <= MAX_BACKTRACKS and _move(w, state):
         return status.RUNNING
     if state.restarted:
+        if state.walled:
+            return status.NONFINITE
         return status.INCONSISTENT if state.rises else status.LINE_SEARCH
     _return_to_best(w, state)
     _direct(w, state)
@@ -674,7 +708,7 @@ def _propose(w: np.ndarray, state: np.void) -> int:
 
 
 @jit_inline
-def _move(w: np.ndarray, state: np.void) -> bool:
+def _move(w: np.ndarray, state: State) -> bool:
     """Write the point `alpha` along the direction; return whether it differs from the current."""
     state.trial = free_row(state.current, state.best)
     x, g, new, d = w[X + state.current], w[G + state.current], w[X + state.trial], w[DIRECTION]

@@ -32,7 +32,8 @@ MESSAGE = {
     "the objective rises for every step length. Check jac, for example with "
     "scipy.optimize.check_grad.",
     NONFINITE: "The objective or its gradient became NaN or infinite; the best point before that "
-    "is returned. Lower lr, or use lr='auto', which steps back.",
+    "is returned. Lower a numeric lr, or use lr='auto', which steps back; keep the variables by "
+    "bounds where the objective is defined.",
     NONFINITE_START: "The objective or its gradient is NaN or infinite at x0.",
     LIMIT_CYCLE: "The run ended in a limit cycle: with a constant lr every step has the length "
     "of lr in the end. Use lr='auto', or a decreasing schedule such as lr=rmsfast.schedules."
