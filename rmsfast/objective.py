@@ -155,8 +155,8 @@ class Evaluator:
         return replace(self, function=self.make_parallel(), make_parallel=None)
 
     def __call__(self, x: np.ndarray, g: np.ndarray) -> float:
-        """Value at `x`, the gradient written into `g`."""
-        return self.function(x, g, *self.args)  # type: ignore[no-any-return]
+        """Return the value at `x`, with the gradient written into `g`."""
+        return self.function(x, g, *self.args)
 
 
 def evaluator(
@@ -201,7 +201,7 @@ def evaluator(
     if isinstance(fun, Objective):
         if callable(jac):
             raise TypeError("jac must be None or True: an Objective writes its own gradient")
-        return _compiled_in_place(fun, args, x0)
+        return _compiled_in_place(fun.fun, args, x0)
     if not callable(fun):
         raise TypeError(f"fun must be callable, got {fun!r}")
     if jac is not None and not isinstance(jac, (bool, np.bool_)) and not callable(jac):
@@ -400,21 +400,21 @@ def _adapted(adapter: Any, x0: np.ndarray, arguments: tuple[Any, ...], args: Any
     return Evaluator(specialise(adapter, signature), args, signature)
 
 
-def _compiled_in_place(objective: Objective, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
+def _compiled_in_place(fun: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
     vector = _vector(x0)
-    args = _with_defaults(objective.fun, 2, args)
+    args = _with_defaults(fun, 2, args)
     rest = _arg_types(args)
-    value = _result_type(objective.fun, (vector, vector, *rest))
+    value = _result_type(fun, (vector, vector, *rest))
     _check_value_type(value, "fun", REAL)
     if value == types.float64:
-        signature = objective.fun.overloads[vector, vector, *rest].signature
-        return Evaluator(objective.fun, args, signature)
+        signature = fun.overloads[vector, vector, *rest].signature
+        return Evaluator(fun, args, signature)
     signature = value(vector, vector, *rest)
     return _adapted(
         _in_place,
         x0,
         (types.Tuple(rest), types.FunctionType(signature)),
-        (args, objective.fun),
+        (args, fun),
     )
 
 

@@ -6,7 +6,7 @@ import functools
 import math
 import numbers
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -165,7 +165,7 @@ class RMSPropOptions:
     ValueError: rho must be in [0, 1), got 1.5
     """
 
-    lr: float | str | Callable[[int], float] = "auto"
+    lr: float | str | Callable[[int], float] = field(default="auto", hash=False)
     rho: float = 0.99
     eps: float = 1e-8
     momentum: float = 0.0
@@ -362,9 +362,14 @@ def take(kind: type[T], options: dict[str, Any]) -> T:
 def take_hyperparameters(options: dict[str, Any]) -> RMSPropOptions:
     """Remove ``preset`` and the hyperparameters from `options` and return them checked."""
     preset = options.pop("preset", None)
+    if not options and preset is None:
+        return _DEFAULTS
     names = _names(RMSPropOptions)
     chosen = {name: options.pop(name) for name in list(options) if name in names}
     return RMSPropOptions.preset(preset, **chosen)
+
+
+_DEFAULTS = RMSPropOptions()
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import warnings
 from typing import Any
@@ -14,7 +15,13 @@ from rmsfast import schedules
 from rmsfast.core import solver as core
 from rmsfast.core import status
 from rmsfast.objective import check_value, real_dtype, write_gradient
-from rmsfast.options import SolverOptions, check_number, take, take_hyperparameters
+from rmsfast.options import (
+    RMSPropOptions,
+    SolverOptions,
+    check_number,
+    take,
+    take_hyperparameters,
+)
 
 
 def check_start(x0: Any) -> np.ndarray:
@@ -172,22 +179,10 @@ class Solver:
         if not auto:
             w[core.MEAN_SQUARE] = hyper.initial_scale
             w[core.MEAN] = w[core.BUFFER] = 0.0
-        self._record = np.zeros(1, core.STATE)
+        self._record = np.frombuffer(bytearray(_blank(hyper, options)), core.STATE)
         state = self._record[0]
-        state["f_best"] = math.nan
-        for name in core.HYPERPARAMETERS:
-            state[name] = getattr(hyper, name)
-        state["one_minus_rho"] = 1.0 - hyper.rho
-        state["clip_value"] = math.inf if hyper.clip_value is None else hyper.clip_value
-        state["clip_norm"] = math.inf if hyper.clip_norm is None else hyper.clip_norm
-        state["gtol"], state["ftol"], state["xtol"] = options.gtol, options.ftol, options.xtol
-        state["maxiter"] = min(options.maxiter, _MANY)
-        state["max_evaluations"] = min(options.maxfun, _MANY)
-        state["maxcor"] = maxcor
-        state["auto"] = auto
         state["bounded"] = bounded
         state["plain"] = not bounded and not auto and hyper.is_plain
-        state["status"] = status.RUNNING
         self._schedule = None
         self._constant = False
         if isinstance(hyper.lr, schedules.plateau):
@@ -372,6 +367,27 @@ class Solver:
             success=code in status.SUCCESS,
             message=self.message,
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _blank(hyper: RMSPropOptions, options: SolverOptions) -> bytes:
+    """Return the record of a run that has not begun; to set its fields takes 12 us."""
+    auto = hyper.lr == "auto"
+    record = np.zeros(1, core.STATE)
+    state = record[0]
+    for name in core.HYPERPARAMETERS:
+        state[name] = getattr(hyper, name)
+    state["one_minus_rho"] = 1.0 - hyper.rho
+    state["clip_value"] = math.inf if hyper.clip_value is None else hyper.clip_value
+    state["clip_norm"] = math.inf if hyper.clip_norm is None else hyper.clip_norm
+    state["gtol"], state["ftol"], state["xtol"] = options.gtol, options.ftol, options.xtol
+    state["maxiter"] = min(options.maxiter, _MANY)
+    state["max_evaluations"] = min(options.maxfun, _MANY)
+    state["maxcor"] = options.maxcor if auto else 0
+    state["auto"] = auto
+    state["f_best"] = math.nan
+    state["status"] = status.RUNNING
+    return record.tobytes()
 
 
 _NO_RATES = np.empty(0)

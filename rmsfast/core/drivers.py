@@ -114,9 +114,8 @@ def driver(signature: Any) -> Any:
     return specialise(_run, types.int64(types.intp, *arguments))
 
 
+@functools.lru_cache(maxsize=64)
 def address(function: Any, signature: Any) -> int:
     """Return the address of the machine code of `function` for `signature`."""
     compiled = function.overloads[signature.args]
-    return compiled.library.get_pointer_to_function(  # type: ignore[no-any-return]
-        compiled.fndesc.llvm_func_name
-    )
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)

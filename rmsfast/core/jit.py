@@ -67,13 +67,20 @@ def jit(function: Callable[..., Any]) -> Any:
 
 
 def jit_sum(function: Callable[..., Any]) -> Any:
-    """Compile a function that is one long sum: LLVM may reorder its terms.
+    """Compile a function of the solver whose sums LLVM may reorder.
 
     A sum in the order written takes four cycles per term; reordered it uses
-    vectors: 294 instead of 1160 ns for the Rosenbrock function at n = 1000. Of
-    the fast-math flags this one alone keeps NaN and infinity as they are.
+    vectors: 124 instead of 805 ns for a scalar product at n = 1000. Of the
+    fast-math flags this one alone keeps NaN and infinity as they are. The order
+    depends on where the rows lie relative to each other, which is the same in
+    every run; an objective, called with any arrays, is compiled without.
     """
     return _njit(fastmath={"reassoc"})(function)
+
+
+def jit_merged(function: Callable[..., Any]) -> Any:
+    """Compile a function that LLVM merges into its callers, however long it is."""
+    return _njit(fastmath=False, forceinline=True)(function)
 
 
 def jit_inline(function: Callable[..., Any]) -> Any:

@@ -65,7 +65,7 @@ from typing import Any
 import numpy as np
 
 from rmsfast.core import status
-from rmsfast.core.jit import jit, jit_inline, jit_sum
+from rmsfast.core.jit import jit, jit_inline, jit_merged, jit_sum
 from rmsfast.core.rule import Hyper, denominator, descent_gradient, mean_square, step
 
 WINDOW = 10  # values the Armijo rule compares with
@@ -240,7 +240,7 @@ def free_row(a: int, b: int) -> int:
 # Numeric learning rate ---------------------------------------------------------------------------
 
 
-@jit
+@jit_merged
 def advance_numeric(w: np.ndarray, state: State, f: float) -> int:
     """Advance with a numeric learning rate."""
     state.evaluations += 1
@@ -406,7 +406,7 @@ def _is_cycle(w: np.ndarray, state: State, row: int, new: int) -> bool:
 # lr="auto" ---------------------------------------------------------------------------------------
 
 
-@jit
+@jit_merged
 def advance_auto(w: np.ndarray, state: State, f: float) -> int:
     """Advance with ``lr="auto"``."""
     state.evaluations += 1

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rmsfast.core.jit import jit_sum
+from rmsfast.core.jit import jit
 from rmsfast.objective import Objective
 
 FloatArray = NDArray[np.float64]
@@ -158,7 +158,7 @@ def classical(
         minimum=lambda n: minimum,
         bounds=lambda n: None if bounds is None else list(bounds),
     )
-    return lambda function: Classical(jit_sum(function), facts, n)
+    return lambda function: Classical(jit(function), facts, n)
 
 
 def scalable(
@@ -171,4 +171,4 @@ def scalable(
 ) -> Callable[[Callable[..., Any]], Classical]:
     """Make the decorated ``fun(x, g) -> f`` a `Classical` of any of `sizes`, first `n`."""
     facts = Facts(sizes, start, minimum, bounds)
-    return lambda function: Classical(jit_sum(function), facts, n)
+    return lambda function: Classical(jit(function), facts, n)
