@@ -209,7 +209,7 @@ def _iterate(solver: Solver, evaluate: Evaluator, reporter: _Reporter) -> None:
 
 def _iterate_compiled(solver: Solver, evaluate: Evaluator) -> None:
     """Loop in compiled code, coming back now and then for Ctrl-C."""
-    run = driver(evaluate.signature)
+    run = driver(evaluate.signature, solver.hyper.lr == "auto")
     entry = address(evaluate.function, evaluate.signature)
     chunk = CHUNK
     while not solver.done:

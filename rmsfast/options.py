@@ -356,7 +356,8 @@ class ReportOptions:
 
 def take(kind: type[T], options: dict[str, Any]) -> T:
     """Remove the fields of the dataclass `kind` from `options` and return them checked."""
-    return kind(**{name: options.pop(name) for name in list(options) if name in _names(kind)})
+    names = _names(kind)  # type: ignore[arg-type]
+    return kind(**{name: options.pop(name) for name in list(options) if name in names})
 
 
 def take_hyperparameters(options: dict[str, Any]) -> RMSPropOptions:

@@ -238,7 +238,8 @@ class Solver:
         first = int(state["evaluations"])
         last = min(first + count, int(state["maxiter"]), int(state["max_evaluations"]) - 1)
         if type(self._schedule).__module__ == schedules.__name__:
-            return np.asarray(self._schedule(np.arange(first, last)), dtype=float)
+            steps: Any = np.arange(first, last)
+            return np.asarray(self._schedule(steps), dtype=float)
         rates: list[float] = []
         for k in range(first, last):
             try:
@@ -306,7 +307,8 @@ class Solver:
         """
         for rate in self.rates(1):
             self.state["lr"] = rate
-        core.advance(self.w, self.state, f)
+        advance = core.advance_auto if self.hyper.lr == "auto" else core.advance_numeric
+        advance(self.w, self.state, f)
 
     @property
     def x_trial(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The whole loop, compiled, around `advance` and the objective."""
+"""The whole loop, compiled, around the solver and the objective."""
 
 import functools
 from collections.abc import Callable
@@ -8,17 +8,16 @@ import numba
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from rmsfast.core import status
-from rmsfast.core.jit import jit_inline, specialise
+from rmsfast.core.jit import intrinsic, jit_inline, specialise
 from rmsfast.core.solver import STATE, G, State, X, advance_auto, advance_numeric
 
 RECORD = numba.from_dtype(STATE)
 
 
-@intrinsic  # type: ignore[misc]
-def _evaluate(typingctx, address, x, g, args):  # type: ignore[no-untyped-def]
+@intrinsic
+def _evaluate(typingctx: Any, address: Any, x: Any, g: Any, args: Any) -> Any:
     """Call the compiled objective at `address`: ``f = fun(x, g, *args)``.
 
     Numba's own first-class functions do the same, and take 30 us to unpack at
@@ -27,7 +26,7 @@ def _evaluate(typingctx, address, x, g, args):  # type: ignore[no-untyped-def]
     """
     arguments = (x, g, *args.types)
 
-    def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         convention = context.call_conv
         prototype = convention.get_function_type(types.float64, arguments)
         function = builder.inttoptr(values[0], prototype.as_pointer())
@@ -40,8 +39,8 @@ def _evaluate(typingctx, address, x, g, args):  # type: ignore[no-untyped-def]
     return types.float64(address, x, g, args), codegen
 
 
-@intrinsic  # type: ignore[misc]
-def _borrow(typingctx, array):  # type: ignore[no-untyped-def]
+@intrinsic
+def _borrow(typingctx: Any, array: Any) -> Any:
     """Return `array` without its reference count, for as long as the caller holds it.
 
     Every row ``w[i]`` counts a reference in and out, and each of these atomic
@@ -49,7 +48,7 @@ def _borrow(typingctx, array):  # type: ignore[no-untyped-def]
     n = 2.
     """
 
-    def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         view = context.make_array(array)(context, builder, values[0])
         view.meminfo = context.get_constant_null(types.MemInfoPointer(array.dtype))
         return view._getvalue()
@@ -78,7 +77,7 @@ def _loop(
     return state.status
 
 
-def _run(
+def _run_auto(
     address: int,
     args: tuple[Any, ...],
     w: np.ndarray,
@@ -86,20 +85,30 @@ def _run(
     rates: np.ndarray,
     evaluations: int,
 ) -> int:
-    w = _borrow(w)
-    if state.auto:
-        return _loop(advance_auto, address, args, w, state, rates, evaluations)
-    return _loop(advance_numeric, address, args, w, state, rates, evaluations)
+    return _loop(advance_auto, address, args, _borrow(w), state, rates, evaluations)
+
+
+def _run_numeric(
+    address: int,
+    args: tuple[Any, ...],
+    w: np.ndarray,
+    state: State,
+    rates: np.ndarray,
+    evaluations: int,
+) -> int:
+    return _loop(advance_numeric, address, args, _borrow(w), state, rates, evaluations)
 
 
 @functools.cache
-def driver(signature: Any) -> Any:
+def driver(signature: Any, auto: bool) -> Any:
     """Compile the loop for all objectives of one signature.
 
     Parameters
     ----------
     signature : Signature
         Of the objective ``f = fun(x, g, *args)``.
+    auto : bool
+        Whether the loop is for ``lr="auto"``, or for a numeric learning rate.
 
     Returns
     -------
@@ -111,7 +120,7 @@ def driver(signature: Any) -> Any:
     """
     vector, _, *rest = signature.args
     arguments = (types.Tuple(rest), vector.dtype[:, ::1], RECORD, types.float64[::1], types.intp)
-    return specialise(_run, types.int64(types.intp, *arguments))
+    return specialise(_run_auto if auto else _run_numeric, types.int64(types.intp, *arguments))
 
 
 @functools.lru_cache(maxsize=64)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba import extending
 
 CACHE = os.environ.get("RMSFAST_CACHE", "1") != "0"
 
@@ -86,6 +87,11 @@ def jit_merged(function: Callable[..., Any]) -> Any:
 def jit_inline(function: Callable[..., Any]) -> Any:
     """Compile a loop into each of its callers, with the constants that they hand it."""
     return _njit(fastmath=False, inline="always")(function)
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """Make a function of compiled code that writes its own LLVM."""
+    return extending.intrinsic(function)
 
 
 @functools.cache

@@ -1,9 +1,9 @@
-"""The solver as reverse communication: `advance` never calls an objective.
+"""The solver as reverse communication: it never calls an objective.
 
 The caller evaluates the objective at row ``X + state.trial`` of the work array,
-writes the gradient into row ``G + state.trial``, and calls `advance` with the
-value. `advance` writes the next point to evaluate, or returns why it has
-finished. Everything the solver remembers stands in the two arguments: the rows
+writes the gradient into row ``G + state.trial``, and calls `advance_auto` or
+`advance_numeric` with the value. It writes the next point to evaluate, or
+returns why it has finished. Everything the solver remembers stands in the two arguments: the rows
 of the work array `w` and the record `state`. One body serves the compiled
 driver, the Python driver, `rmsfast.Solver`, and a checkpoint.
 
@@ -181,28 +181,6 @@ def rows(maxcor: int) -> int:
     return PAIRS + 2 * max(maxcor, 1)
 
 
-@jit
-def advance(w: np.ndarray, state: State, f: float) -> int:
-    """Take the value at the trial point; write the next one, or say why to stop.
-
-    Parameters
-    ----------
-    w : ndarray, shape (rows(maxcor), n)
-        The work array, C-contiguous, float64 or float32. Row ``G +
-        state.trial`` holds the gradient at row ``X + state.trial``.
-    state : record of dtype STATE
-        The scalars of the run.
-    f : float
-        The value at the trial point.
-
-    Returns
-    -------
-    int
-        A code of `rmsfast.core.status`, also in ``state.status``.
-    """
-    return advance_auto(w, state, f) if state.auto else advance_numeric(w, state, f)
-
-
 @jit_inline
 def hyper(w: np.ndarray, state: State, gradient_scale: float, correction: float) -> Hyper:
     """Hyperparameters of this step in the dtype of the arrays."""
@@ -242,7 +220,23 @@ def free_row(a: int, b: int) -> int:
 
 @jit_merged
 def advance_numeric(w: np.ndarray, state: State, f: float) -> int:
-    """Advance with a numeric learning rate."""
+    """Take the value at the trial point of a run with a numeric learning rate.
+
+    Parameters
+    ----------
+    w : ndarray, shape (rows(maxcor), n)
+        The work array, C-contiguous, float64 or float32. Row ``G +
+        state.trial`` holds the gradient at row ``X + state.trial``.
+    state : record of dtype STATE
+        The scalars of the run.
+    f : float
+        The value at the trial point.
+
+    Returns
+    -------
+    int
+        A code of `rmsfast.core.status`, also in ``state.status``.
+    """
     state.evaluations += 1
     state.status = _step(w, state, f)
     return state.status
@@ -406,15 +400,18 @@ def _is_cycle(w: np.ndarray, state: State, row: int, new: int) -> bool:
 # lr="auto" ---------------------------------------------------------------------------------------
 
 
-@jit_merged
+@jit_sum
 def advance_auto(w: np.ndarray, state: State, f: float) -> int:
-    """Advance with ``lr="auto"``."""
+    """Take the value at the trial point of a run with ``lr="auto"``.
+
+    Parameters and result are those of `advance_numeric`.
+    """
     state.evaluations += 1
     state.status = _judge(w, state, f)
     return state.status
 
 
-@jit_sum
+@jit_inline
 def _judge(w: np.ndarray, state: State, f: float) -> int:
     """Accept the trial point and go on from it, or step back."""
     steep, square, finite = _measure(w, state)
@@ -491,7 +488,7 @@ def _measure(w: np.ndarray, state: State) -> tuple[bool, float, bool]:
     return steep, square, finite
 
 
-@jit_inline
+@jit_sum
 def _restart(w: np.ndarray, state: State) -> None:
     """Forget everything but the current point: the first step is RMSProp's."""
     h = hyper(w, state, 1.0, 1.0)
@@ -505,7 +502,7 @@ def _restart(w: np.ndarray, state: State) -> None:
     state.rise = np.inf
 
 
-@jit_inline
+@jit_sum
 def _return_to_best(w: np.ndarray, state: State) -> None:
     """Go on from the best point."""
     state.current = state.best
@@ -513,7 +510,7 @@ def _return_to_best(w: np.ndarray, state: State) -> None:
     _restart(w, state)
 
 
-@jit_inline
+@jit_sum
 def _learn(w: np.ndarray, state: State, previous: int) -> None:
     """Update the metric, the step length and the memory from the step just taken."""
     T = w.dtype.type
@@ -562,7 +559,7 @@ def _learn(w: np.ndarray, state: State, previous: int) -> None:
         state.lr = s_metric_s / s_y if long else s_y / y_metric_y
 
 
-@jit_inline
+@jit_sum
 def _direct(w: np.ndarray, state: State) -> None:
     """Write the direction; fall back on the metric alone if it does not descend."""
     _hold(w, state)

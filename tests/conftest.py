@@ -1,0 +1,51 @@
+"""What all tests share: a cache of compiled code of their own, and Python in a fresh process."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_configure(config):
+    """Send Numba's cache to a directory that the tests own.
+
+    It lives under pytest's own cache, so that the second run compiles little, and
+    ``pytest --cache-clear`` empties it; with ``-p no:cacheprovider`` it is a new temporary
+    directory. There is one per version of Numba, since two would overwrite each other's
+    files; the version of Python stands in Numba's file names. Numba reads the variable when
+    it is imported, so nothing may have imported it yet.
+    """
+    assert "numba" not in sys.modules, "Numba was imported before its cache could be moved"
+    name = f"numba-{importlib.metadata.version('numba')}"
+    cache = getattr(config, "cache", None)
+    folder = tempfile.mkdtemp(name) if cache is None else cache.mkdir(name)
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Run code in a fresh process: ``run_python(code, *arguments, path=None, **environment)``.
+
+    Warnings are errors there. `path` is where the package is taken from, the repository if
+    None. Returns what the code prints; fails, showing what it wrote, if it does not end well.
+    """
+
+    def run(code, *arguments, path=REPOSITORY, **environment):
+        process = subprocess.run(
+            [sys.executable, "-W", "error::Warning", "-c", code, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(path), **environment},
+            cwd=path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.returncode == 0, process.stdout + process.stderr
+        return process.stdout
+
+    return run

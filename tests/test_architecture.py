@@ -1,0 +1,320 @@
+"""The rooms of the package: who imports whom, where defaults stand, and that all is documented."""
+
+import ast
+import builtins
+import dataclasses
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import rmsfast
+from rmsfast import options
+from rmsfast.objective import Objective
+from rmsfast.objectives import Classical
+
+ROOT = Path(rmsfast.__file__).parent
+NAMES = ["rmsfast", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "rmsfast."))]
+CORE = [name for name in NAMES if name.startswith("rmsfast.core.")]
+each_module = pytest.mark.parametrize("name", NAMES)
+each_core = pytest.mark.parametrize("name", CORE)
+
+
+def path_of(name):
+    path = ROOT.parent.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def tree_of(name):
+    return ast.parse(path_of(name).read_text())
+
+
+def imports(name):
+    """All modules that the source of a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in NAMES else node.module)
+    return found
+
+
+def ours(name):
+    return {module for module in imports(name) if module.split(".")[0] == "rmsfast"}
+
+
+# Imports -----------------------------------------------------------------------------------------
+
+# The rank of each module of the core: it imports from lower ranks only.
+RANKS = {"status": 0, "jit": 0, "rule": 1, "solver": 2, "cpu": 2, "difference": 2}
+RANKS |= {"drivers": 3, "cuda": 3}
+# The rank of each room: numbers, intent, conversations. Each sees those below it, and the
+# modules listed in SEES of its own rank.
+ROOMS = {"core": 0, "schedules": 1, "options": 1, "objective": 1, "state": 1}
+SEES = {
+    "minimize": {"solver"},
+    "objectives": {"objective"},
+    "checkpoint": {"solver"},
+    "many": {"solver", "minimize"},
+    "minibatch": {"solver", "minimize"},
+    "schedules": {"options"},
+}
+
+
+def room(module):
+    return module.split(".")[1]
+
+
+@each_core
+def test_core_imports_downwards_and_nothing_else_of_rmsfast(name):
+    for module in ours(name):
+        assert module.startswith("rmsfast.core."), f"{name} imports {module}"
+        own, other = RANKS[name.split(".")[2]], RANKS[module.split(".")[2]]
+        assert other < own, f"{name} imports {module}"
+
+
+@each_core
+def test_core_knows_numbers_only(name):
+    outside = {module.split(".")[0] for module in imports(name)} - {"rmsfast"}
+    assert outside <= {"numba", "numpy", "math", "typing", "collections", "functools"} | (
+        {"hashlib", "os", "pathlib"} if name == "rmsfast.core.jit" else set()
+    )
+
+
+@each_core
+def test_core_raises_nothing_and_prints_nothing(name):
+    for node in ast.walk(tree_of(name)):
+        where = f"{name}:{getattr(node, 'lineno', '')}"
+        assert not isinstance(node, (ast.Raise, ast.Assert)), where
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"print", "open", "input"}, where
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in CORE and n.count(".") >= 1])
+def test_conversations_import_downwards(name):
+    own = room(name)
+    for module in ours(name):
+        if module == "rmsfast":  # the objectives look themselves up by name
+            assert own == "objectives"
+            continue
+        other = room(module)
+        lower = ROOMS.get(other, 2) < ROOMS.get(own, 2)
+        assert other == own or lower or other in SEES.get(own, ()), f"{name} imports {module}"
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "rmsfast.core.cuda"])
+def test_nothing_imports_cuda_or_a_framework(name):
+    foreign = {"torch", "jax", "optax", "tensorflow", "sklearn", "pandas"}
+    for module in imports(name):
+        assert module.split(".")[0] not in foreign
+        assert not module.startswith("numba.cuda")
+        assert module.split(".")[0] != "matplotlib" or name == "rmsfast.plot"
+
+
+def test_init_holds_names_only():
+    for node in tree_of("rmsfast").body:
+        assert isinstance(node, (ast.Expr, ast.ImportFrom, ast.Assign)), ast.unparse(node)
+    assert sorted(rmsfast.__all__, key=str.lower) == sorted(set(rmsfast.__all__), key=str.lower)
+    assert all(hasattr(rmsfast, name) for name in rmsfast.__all__)
+
+
+# Where facts stand -------------------------------------------------------------------------------
+
+HYPERPARAMETERS = {field.name for field in dataclasses.fields(options.RMSPropOptions)}
+OPTION_CLASSES = [
+    cls for cls in vars(options).values() if dataclasses.is_dataclass(cls) and isinstance(cls, type)
+]
+OPTIONS = {field.name for cls in OPTION_CLASSES for field in dataclasses.fields(cls)}
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "rmsfast.options"])
+def test_defaults_stand_in_options_only(name):
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            a = node.args
+            positional = [*a.posonlyargs, *a.args]
+            pairs = [*zip(positional[::-1], a.defaults[::-1], strict=False)]
+            pairs += [(arg, d) for arg, d in zip(a.kwonlyargs, a.kw_defaults, strict=True) if d]
+            given = {arg.arg for arg, _ in pairs}
+            assert not given & OPTIONS, f"{name}:{node.lineno}"
+        if isinstance(node, ast.ClassDef) and name != "rmsfast.schedules":
+            for item in node.body:
+                if isinstance(item, ast.AnnAssign) and item.value is not None:
+                    assert item.target.id not in OPTIONS, f"{name}:{item.lineno}"
+
+
+@each_core
+def test_codes_have_sentences(name):
+    if name != "rmsfast.core.status":
+        return
+    status = importlib.import_module(name)
+    codes = {v for k, v in vars(status).items() if k.isupper() and isinstance(v, int)}
+    assert {*status.MESSAGE} == codes
+    assert all(text.endswith(".") for text in status.MESSAGE.values())
+    assert {*status.SUCCESS} < codes
+    described = re.findall(r"^ +(\d+) +(?:True|False) ", rmsfast.rmsprop.__doc__, re.MULTILINE)
+    assert {int(code) for code in described} == codes - {status.RUNNING}
+
+
+def test_results_are_made_in_conversations_only():
+    users = {name for name in NAMES if "OptimizeResult" in path_of(name).read_text()}
+    assert all(ROOMS.get(room(name), 2) == 2 for name in users)
+
+
+# Documentation -----------------------------------------------------------------------------------
+
+
+def sections(text):
+    """The numpydoc sections of a docstring: title -> text."""
+    parts = re.split(r"^(\w[\w ]*)\n-{3,}$", inspect.cleandoc(text), flags=re.MULTILINE)
+    return {"Summary": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+def documented(text):
+    """Names at the left margin of a section of parameters."""
+    names = re.findall(r"^([*\w][\w*, ]*?)(?: : .*)?$", text, flags=re.MULTILINE)
+    return [name.strip("* ") for line in names for name in line.split(",")]
+
+
+def public():
+    """Functions and classes that a user reaches by name, and their public methods."""
+    modules = [rmsfast, rmsfast.schedules]
+    modules += [importlib.import_module(n) for n in ("rmsfast.kernels",) if n in NAMES]
+    seen = {}
+    for module in modules:
+        names = getattr(module, "__all__", None) or [
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
+        ]
+        for name in names:
+            value = getattr(module, name)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                seen.setdefault(value, f"{module.__name__}.{name}")
+    return {name: value for value, name in seen.items()}
+
+
+PUBLIC = public()
+METHODS = {
+    f"{name}.{attribute}": inspect.unwrap(getattr(value, "__func__", value))
+    for name, owner in PUBLIC.items()
+    if inspect.isclass(owner)
+    for attribute, value in vars(owner).items()
+    if (not attribute.startswith("_") or attribute == "__call__")
+    and (inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod)))
+}
+
+
+def parameters(function):
+    own = list(inspect.signature(function).parameters)
+    return [name for name in own if name not in ("self", "cls")]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_parameters_are_documented_as_they_are(name):
+    text = sections(PUBLIC[name].__doc__)
+    expected = [p for p in parameters(PUBLIC[name]) if p != "options" or "options" in str(text)]
+    names = documented(text.get("Parameters", ""))
+    if "Options" in text:
+        expected = [p for p in expected if p != "options"]
+    assert names == expected
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_have_an_example(name):
+    text = sections(PUBLIC[name].__doc__)
+    assert ">>> " in text.get("Examples", ""), f"{name} has no Examples section"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_are_documented(name):
+    text = sections(METHODS[name].__doc__)
+    if "Parameters" in text:
+        assert documented(text["Parameters"]) == parameters(METHODS[name])
+    else:  # short ones name what they take in their sentence
+        assert all(f"`{p}`" in text["Summary"] for p in parameters(METHODS[name]))
+
+
+@each_module
+def test_all_that_is_public_has_a_docstring(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            local = node.col_offset > 4 or node not in _definitions(name, node)
+            assert local or ast.get_docstring(node), f"{name}.{node.name} has no docstring"
+
+
+def _definitions(name, wanted):
+    """Functions and classes of a module and of its classes, by position."""
+    tree = tree_of(name)
+    bodies = [tree.body, *(n.body for n in tree.body if isinstance(n, ast.ClassDef))]
+    found = [n for body in bodies for n in body]
+    return [wanted] if any(ast.dump(wanted) == ast.dump(n) for n in found) else []
+
+
+@each_module
+def test_parameter_sections_match_their_functions(name):
+    """Wherever a function has a Parameters section, public or not, it is right."""
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.FunctionDef):
+            text = sections(ast.get_docstring(node) or "")
+            a = node.args
+            expected = [arg.arg for arg in [*a.posonlyargs, *a.args]]
+            expected += [a.vararg.arg] if a.vararg else []
+            expected += [arg.arg for arg in a.kwonlyargs] + ([a.kwarg.arg] if a.kwarg else [])
+            expected = [e for e in expected if e not in ("self", "cls")]
+            if "Options" in text:
+                expected.remove("options")
+            if "Parameters" in text:
+                assert documented(text["Parameters"]) == expected, f"{name}.{node.name}"
+
+
+@pytest.mark.parametrize("cls", OPTION_CLASSES, ids=lambda cls: cls.__name__)
+def test_option_classes_document_exactly_their_fields(cls):
+    names = [field.name for field in dataclasses.fields(cls)]
+    assert documented(sections(cls.__doc__)["Parameters"]) == names
+
+
+def test_options_of_the_method_are_documented():
+    text = sections(rmsfast.rmsprop.__doc__)["Options"].replace("\\\n", "")
+    assert {*documented(text)} | {"tol"} == OPTIONS | {"preset", "tol"}
+    assert "``tol``" in text
+
+
+def test_objectives_are_objectives():
+    assert issubclass(Classical, Objective)
+
+
+@each_module
+def test_examples_run(name):
+    module = importlib.import_module(name)
+    for compiled in vars(module).values():  # doctest does not look into compiled functions
+        source = getattr(compiled, "py_func", None)
+        if source is not None and source.__module__ == name and source.__doc__:
+            assert ">>>" not in source.__doc__, f"the example of {source.__name__} is never run"
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    outcome = doctest.testmod(module, optionflags=flags, raise_on_error=False)
+    assert outcome.failed == 0
+
+
+def test_some_examples_are_run():
+    attempted = sum(
+        len(test.examples)
+        for name in NAMES
+        for test in doctest.DocTestFinder().find(importlib.import_module(name))
+    )
+    assert attempted > 20
+
+
+def test_no_module_shadows_a_builtin():
+    stems = {name.split(".")[-1] for name in NAMES}
+    assert not stems & {*dir(builtins)}
