@@ -18,7 +18,7 @@ from rmsfast.options import ReportOptions, take
 from rmsfast.solver import Solver
 
 CHUNK_SECONDS = 0.05  # of compiled work between two looks at signals
-CHUNK = 256  # evaluations of the first such piece
+CHUNK = 256  # evaluations of the first such piece, at most
 PARALLEL_SECONDS = 50e-6  # an evaluation that takes longer is worth several threads
 
 
@@ -96,7 +96,7 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
         1      False   `maxiter` iterations
         4      False   `maxfun` calls of the objective
         2      False   no step lowers the objective beyond rounding
-        9      False   the gradient disagrees with the objective
+        9      False   the gradient disagrees, or the objective has a kink
         3      False   the objective became NaN or infinite
         8      False   the objective is NaN or infinite at `x0`
         7      False   a constant learning rate ended in a limit cycle
@@ -173,16 +173,16 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     )
     solver.count(evaluate.nfev, evaluate.njev)
     reporter = _Reporter(solver, callback, report)
-    evaluate = _evaluate_first(solver, evaluate)
+    evaluate, seconds = _evaluate_first(solver, evaluate)
     if evaluate.signature is None or reporter.each_iteration:
         _iterate(solver, evaluate, reporter)
     else:
-        _iterate_compiled(solver, evaluate)
+        _iterate_compiled(solver, evaluate, seconds)
     return reporter.finish()
 
 
-def _evaluate_first(solver: Solver, evaluate: Evaluator) -> Evaluator:
-    """Evaluate at x0, and see what can be seen only there."""
+def _evaluate_first(solver: Solver, evaluate: Evaluator) -> tuple[Evaluator, float]:
+    """Evaluate at x0; return how to go on, and the seconds that an evaluation takes."""
     x, g = solver.x_trial, solver.g_trial
     before = x.tobytes()
     start = time.perf_counter()
@@ -191,7 +191,7 @@ def _evaluate_first(solver: Solver, evaluate: Evaluator) -> Evaluator:
     if x.tobytes() != before:
         raise ValueError("fun wrote into x: an objective must only read it")
     solver.advance(f)
-    return evaluate.in_parallel() if seconds > PARALLEL_SECONDS else evaluate
+    return evaluate.in_parallel() if seconds > PARALLEL_SECONDS else evaluate, seconds
 
 
 def _iterate(solver: Solver, evaluate: Evaluator, reporter: _Reporter) -> None:
@@ -207,18 +207,18 @@ def _iterate(solver: Solver, evaluate: Evaluator, reporter: _Reporter) -> None:
             solver.state["status"] = status.CALLBACK
 
 
-def _iterate_compiled(solver: Solver, evaluate: Evaluator) -> None:
+def _iterate_compiled(solver: Solver, evaluate: Evaluator, seconds: float) -> None:
     """Loop in compiled code, coming back now and then for Ctrl-C."""
     run = driver(evaluate.signature, solver.hyper.lr == "auto")
     entry = address(evaluate.function, evaluate.signature)
-    chunk = CHUNK
+    chunk = max(1, min(CHUNK, int(CHUNK_SECONDS / max(seconds, 1e-9))))
     while not solver.done:
         start = time.perf_counter()
         rates = solver.rates(chunk)
         count = rates.size or chunk
         run(entry, evaluate.args, solver.w, solver.state, rates, count)
-        seconds = time.perf_counter() - start
-        chunk = max(1, min(4 * chunk, int(count * CHUNK_SECONDS / max(seconds, 1e-6))))
+        seconds = (time.perf_counter() - start) / count
+        chunk = max(1, min(4 * chunk, int(CHUNK_SECONDS / max(seconds, 1e-9))))
 
 
 class _Reporter:

@@ -78,7 +78,7 @@ def check_number(
     try:
         number = float(value)
     except OverflowError:  # an int beyond float64
-        number = math.copysign(math.inf, value)
+        number = math.inf if value > 0 else -math.inf
     inside = (low < number or (number == low and not low_open)) and (
         number < high or (number == high and not high_open)
     )

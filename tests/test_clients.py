@@ -17,6 +17,7 @@ from scipy.optimize import (
     rosen,
     rosen_der,
 )
+from sklearn import gaussian_process
 
 import rmsfast
 
@@ -149,7 +150,6 @@ def test_minimize_many_starts():
 
 @pytest.mark.parametrize("restarts", [0, 2])
 def test_gaussian_process(restarts):
-    gaussian_process = pytest.importorskip("sklearn.gaussian_process")
     kernels = gaussian_process.kernels
     method = Method()
 

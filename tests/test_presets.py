@@ -1,8 +1,11 @@
 """Each preset, through the public API, against the naive reference and against its framework."""
 
+import jax
 import numpy as np
+import optax
 import pytest
 import reference
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 import rmsfast
@@ -116,7 +119,6 @@ TORCH = [
 
 @pytest.mark.parametrize("options", TORCH, ids=str)
 def test_torch_step_by_step(options):
-    torch = pytest.importorskip("torch")
     x = torch.tensor(reference.START, dtype=torch.float64, requires_grad=True)
     theirs = {("alpha" if name == "rho" else name): value for name, value in options.items()}
     optimizer = torch.optim.RMSprop([x], **theirs)
@@ -145,8 +147,6 @@ OPTAX = [
 
 @pytest.mark.parametrize("options", OPTAX, ids=str)
 def test_optax_step_by_step(options):
-    jax = pytest.importorskip("jax")
-    optax = pytest.importorskip("optax")
     theirs = {("decay" if name == "rho" else name): value for name, value in options.items()}
     with jax.enable_x64(True):
         optimizer = optax.rmsprop(0.004, **theirs)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 import rmsfast
@@ -62,7 +63,6 @@ def test_vectors_are_scalars(schedule):
 
 
 def test_pytorch_has_the_same():
-    torch = pytest.importorskip("torch")
     theirs = torch.optim.lr_scheduler
     pairs: list[tuple[Any, Any]] = [
         (schedules.exponential(0.1, 0.93), lambda o: theirs.ExponentialLR(o, 0.93)),

@@ -23,13 +23,13 @@ each_maxcor = pytest.mark.parametrize("maxcor", MAXCOR)
 # lists stay true.
 UNSUCCESSFUL = {  # reach no tolerance
     *(("ackley", 0), ("ackley", 10)),  # not differentiable at its minimum
-    ("meyer", 0),
+    # one unit in the last place of meyer's first parameter changes the gradient by 1e-4
+    *(("meyer", 0), ("meyer", 10)),
 }
 NOT_LOWEST = {  # end at another stationary point, or in a valley so flat that gtol is met there
     *(("biggs_exp6", 0), ("biggs_exp6", 10)),
     *(("freudenstein_roth", 0), ("freudenstein_roth", 10)),
     *(("trigonometric", 0), ("trigonometric", 10)),
-    ("discrete_boundary_value", 0),
     ("meyer", 0),
 }
 

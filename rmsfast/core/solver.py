@@ -3,12 +3,11 @@
 The caller evaluates the objective at row ``X + state.trial`` of the work array,
 writes the gradient into row ``G + state.trial``, and calls `advance_auto` or
 `advance_numeric` with the value. It writes the next point to evaluate, or
-returns why it has finished. Everything the solver remembers stands in the two arguments: the rows
-of the work array `w` and the record `state`. One body serves the compiled
-driver, the Python driver, `rmsfast.Solver`, and a checkpoint.
-
-(One two-dimensional array and one record: seven separate arrays cost 85 to 130
-ns per call at n = 2, where this costs 21.)
+returns why it has finished. Everything the solver remembers stands in the two
+arguments: the rows of the work array `w` and the record `state`. One body
+serves the compiled driver, the Python driver, `rmsfast.Solver`, and a
+checkpoint. (One two-dimensional array and one record: seven separate arrays
+cost 85 to 130 ns per call at n = 2, where this costs 21.)
 
 There are three rows of points and three of gradients. The best point stays
 where it was evaluated, and so does the current one; `trial` moves to the row
@@ -21,10 +20,8 @@ its own as in RMSProp. At a minimum the gradient vanishes and its mean square
 says nothing; so from the second step on the averages of RMSProp are taken of
 the steps and of the changes of the gradient, and the metric is the ratio of the
 root mean squares, ``P = rms(x_k - x_{k-1}) / rms(g_k - g_{k-1})``: the form of
-AdaDelta [7]_ with the secant pair of a quasi-Newton method. On 261 smooth
-problems the gradient's own mean square solved 247 with the direction alone and
-259 with ten corrections, this metric 258 and 260 (SciPy's L-BFGS-B 253); with
-every variable in another unit 193 and 233 of 242 against 235 and 240 (147).
+AdaDelta [7]_ with the secant pair of a quasi-Newton method. It does not change
+when a variable is measured in another unit.
 
 1. Without corrections (``maxcor=0``) the direction is ``d = -lr * P * g``, where
    `lr` is a Barzilai-Borwein step [1]_ in the metric P, two long ones and two
@@ -127,6 +124,7 @@ STATE = np.dtype(
         ("alpha", np.float64),
         ("predicted", np.float64),
         ("square_lowest", np.float64),
+        ("f_returned", np.float64),
         ("pairs", np.int64),
         ("newest", np.int64),
         ("backtracks", np.int64),
@@ -419,6 +417,7 @@ def _judge(w: np.ndarray, state: State, f: float) -> int:
     if state.evaluations == 1:
         state.best = state.current = state.trial
         state.f = state.f_best = f
+        state.f_returned = np.inf
         if not finite:
             return status.NONFINITE_START
         state.square_lowest = square
@@ -458,12 +457,14 @@ def _judge(w: np.ndarray, state: State, f: float) -> int:
             _learn(w, state, previous)
     stalled = state.stalled >= STALL
     if stalled or not steep:
-        if f <= state.f_best + noise(w, f):
-            if not steep:
-                return status.GTOL
+        level = f <= state.f_best + noise(w, f)
+        if level and not steep:
+            return status.GTOL
+        if level or not state.f_best < state.f_returned:
             return status.INCONSISTENT if state.rises else status.LINE_SEARCH
         # the non-monotone rule led away from the best point: lower values alone from there
         _return_to_best(w, state)
+        state.f_returned = state.f_best
         state.stalled = 0
     if state.nit >= state.maxiter:
         return status.MAXITER

@@ -28,9 +28,9 @@ MESSAGE = {
     LINE_SEARCH: "Desired error not necessarily achieved due to precision loss: no step along "
     "the descent direction lowers the objective beyond rounding. Scale the variables, or raise "
     "gtol.",
-    INCONSISTENT: "The gradient disagrees with the objective: along its own descent direction "
-    "the objective rises for every step length. Check jac, for example with "
-    "scipy.optimize.check_grad.",
+    INCONSISTENT: "The objective rises along its own descent direction, for every step length: "
+    "the gradient disagrees with the objective, or there is a kink here. Check jac, for example "
+    "with scipy.optimize.check_grad.",
     NONFINITE: "The objective or its gradient became NaN or infinite; the best point before that "
     "is returned. Lower a numeric lr, or use lr='auto', which steps back; keep the variables by "
     "bounds where the objective is defined.",

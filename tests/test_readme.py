@@ -1,0 +1,42 @@
+"""The README and the examples do what they say."""
+
+import pathlib
+import re
+import runpy
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_snippets_run_one_after_the_other():
+    assert len(SNIPPETS) >= 2
+    names = {}
+    for snippet in SNIPPETS:
+        exec(compile(snippet, "README.md", "exec"), names)
+    np.testing.assert_allclose(names["result"].x, [1.0, 1.0], atol=1e-5)
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
+def test_links_lead_somewhere(link):
+    assert link.startswith("https://") or (ROOT / link).exists()
+
+
+@pytest.mark.parametrize("name", ["quickstart", "tests"])
+def test_commands_are_one_line_each(name):
+    command = re.search(rf"<!-- {name} -->\n```\n(.+)\n```", README)
+    assert command, "the continuous integration reads the command from here"
+
+
+def test_quickstart(capsys):
+    runpy.run_path(str(ROOT / "examples" / "quickstart.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert printed.count("Optimization terminated successfully") == 2
+    assert "relative distance" in printed
+    distances = re.search(r"relative distance +(\S+) +(\S+)", printed)
+    assert all(float(distance) < 1e-9 for distance in distances.groups())
+    last = re.search(r"last iterate +\[(.*?)\]", printed)
+    np.testing.assert_allclose(np.fromstring(last[1], sep=" "), [1.0, -2.0, 3.0], atol=0.1)
