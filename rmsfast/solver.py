@@ -172,7 +172,7 @@ class Solver:
         hyper, options = self.hyper, self.options
         auto = hyper.lr == "auto"
         maxcor = int(options.maxcor) if auto else 0
-        w = np.empty((core.rows(maxcor), x0.size), x0.dtype)
+        w = _aligned((core.rows(maxcor), x0.size), x0.dtype)
         w[core.X] = x0
         w[core.LOWER], w[core.UPPER] = lower, upper
         w[core.G] = math.nan
@@ -369,6 +369,18 @@ class Solver:
             success=code in status.SUCCESS,
             message=self.message,
         )
+
+
+def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an empty array that begins with a cache line.
+
+    NumPy aligns to 16 bytes, where every other vector crosses a line: 850
+    instead of 690 us for a minimization at n = 100.
+    """
+    line = 64 // dtype.itemsize
+    buffer = np.empty(shape[0] * shape[1] + line, dtype)
+    start = -buffer.ctypes.data % 64 // dtype.itemsize
+    return buffer[start : start + shape[0] * shape[1]].reshape(shape)
 
 
 @functools.lru_cache(maxsize=64)

@@ -40,3 +40,18 @@ def test_quickstart(capsys):
     assert all(float(distance) < 1e-9 for distance in distances.groups())
     last = re.search(r"last iterate +\[(.*?)\]", printed)
     np.testing.assert_allclose(np.fromstring(last[1], sep=" "), [1.0, -2.0, 3.0], atol=0.1)
+
+
+def test_book_numbers(capsys):
+    runpy.run_path(str(ROOT / "examples" / "book_numbers.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "x1: -0.010599, x2: 0.000000" in printed
+    for line in (
+        "epoch   0: [4.68377233 3.68377236]",
+        "epoch  20: [2.3688824  1.47561697]",
+        "epoch  40: [0.95903672 0.35004133]",
+        "epoch  60: [0.13761293 0.00745214]",
+        "epoch  80: [3.91649374e-04 3.12725069e-09]",
+        "epoch 100: [-3.07701828e-17  2.18862195e-20]",
+    ):
+        assert line in printed
