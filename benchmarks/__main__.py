@@ -1,7 +1,7 @@
-"""Run all benchmarks and write ``docs/benchmarks/README.md``."""
+"""Run all benchmarks; write ``docs/benchmarks/README.md``, and quote it in the README."""
 
 from benchmarks import iteration, profiles, startup, wall_time
-from benchmarks.report import machine, save
+from benchmarks.report import machine, quote, save
 
 QUESTIONS = (
     ("How many problems does it solve?", "profiles.md", profiles.main),
@@ -13,11 +13,15 @@ QUESTIONS = (
 
 def main() -> None:
     """Answer each question with a table."""
-    parts = ["# Benchmarks", f"{machine()} `python -m benchmarks` measures all of it again."]
+    parts = [f"{machine()} `python -m benchmarks` measures all of it again."]
+    quoted = [machine()]
     for question, page, measure in QUESTIONS:
         print(f"\n{question}\n", flush=True)
-        parts += [f"## {question}", measure(), f"[What was measured, and how]({page})"]
-    save("README.md", "\n\n".join(parts))
+        answer = measure()
+        parts += [f"## {question}", answer, f"[What was measured, and how]({page})"]
+        quoted += [f"**{question}**", answer]
+    save("README.md", "\n\n".join(["# Benchmarks", *parts]))
+    quote("\n\n".join(quoted))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "benchmarks"
+BEGIN, END = "<!-- benchmarks -->\n", "<!-- end of benchmarks -->\n"
 PACKAGES = ("numpy", "scipy", "numba", "jax", "optax")
 
 
@@ -51,3 +53,11 @@ def save(name: str, text: str) -> None:
     """Write `text` to the file `name` of the results folder."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / name).write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def quote(text: str) -> None:
+    """Put `text` between the two marks of the project's README."""
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    readme.write_text(f"{before}{BEGIN}\n{text}\n\n{END}{after}", encoding="utf-8")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numba
 from scipy.optimize import OptimizeResult
 
 from rmsfast.core import solver as core
@@ -19,7 +21,8 @@ from rmsfast.solver import Solver
 
 CHUNK_SECONDS = 0.05  # of compiled work between two looks at signals
 CHUNK = 256  # evaluations of the first such piece, at most
-PARALLEL_SECONDS = 50e-6  # an evaluation that takes longer is worth several threads
+PARALLEL_SECONDS = 200e-6  # an evaluation by differences that takes longer is worth all threads
+_parallel = threading.Lock()
 
 
 def rmsprop(
@@ -173,16 +176,25 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     )
     solver.count(evaluate.nfev, evaluate.njev)
     reporter = _Reporter(solver, callback, report)
-    evaluate, seconds = _evaluate_first(solver, evaluate)
-    if evaluate.signature is None or reporter.each_iteration:
-        _iterate(solver, evaluate, reporter)
-    else:
-        _iterate_compiled(solver, evaluate, seconds)
+    seconds = _evaluate_first(solver, evaluate)
+    # One run at a time goes parallel: Numba's workqueue layer aborts when two threads do.
+    slow = seconds > PARALLEL_SECONDS and numba.get_num_threads() > 1
+    parallel = slow and evaluate.make_parallel is not None and _parallel.acquire(blocking=False)
+    try:
+        if parallel:
+            evaluate = evaluate.in_parallel()
+        if evaluate.signature is None or reporter.each_iteration:
+            _iterate(solver, evaluate, reporter)
+        else:
+            _iterate_compiled(solver, evaluate, seconds)
+    finally:
+        if parallel:
+            _parallel.release()
     return reporter.finish()
 
 
-def _evaluate_first(solver: Solver, evaluate: Evaluator) -> tuple[Evaluator, float]:
-    """Evaluate at x0; return how to go on, and the seconds that an evaluation takes."""
+def _evaluate_first(solver: Solver, evaluate: Evaluator) -> float:
+    """Evaluate at x0, and return the seconds that it takes."""
     x, g = solver.x_trial, solver.g_trial
     before = x.tobytes()
     start = time.perf_counter()
@@ -191,7 +203,7 @@ def _evaluate_first(solver: Solver, evaluate: Evaluator) -> tuple[Evaluator, flo
     if x.tobytes() != before:
         raise ValueError("fun wrote into x: an objective must only read it")
     solver.advance(f)
-    return evaluate.in_parallel() if seconds > PARALLEL_SECONDS else evaluate, seconds
+    return seconds
 
 
 def _iterate(solver: Solver, evaluate: Evaluator, reporter: _Reporter) -> None:

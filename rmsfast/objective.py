@@ -202,21 +202,23 @@ def evaluator(
     if isinstance(fun, Objective):
         if callable(jac):
             raise TypeError("jac must be None or True: an Objective writes its own gradient")
-        if not args:
-            return _compiled_alone(fun.fun, x0.dtype)
-        return _compiled_in_place(fun.fun, args, x0)
+        try:
+            return _compiled_in_place(fun.fun, args, x0)
+        except _DisabledError:
+            return Evaluator(fun.fun, args, None)
     if not callable(fun):
         raise TypeError(f"fun must be callable, got {fun!r}")
     if jac is not None and not isinstance(jac, (bool, np.bool_)) and not callable(jac):
         raise TypeError(f"jac must be callable, True, False or None, got {jac!r}")
-    if is_jitted(fun):
-        if callable(jac):
-            if is_jitted(jac):
+    if is_jitted(fun) and (is_jitted(jac) or not callable(jac)):
+        try:
+            if callable(jac):
                 return _compiled_separate(fun, jac, args, x0)
-        elif jac:
-            return _compiled_pair(fun, args, x0)
-        else:
+            if jac:
+                return _compiled_pair(fun, args, x0)
             return _compiled_difference(fun, args, lower, upper, x0, finite_diff)
+        except _DisabledError:
+            pass  # called from Python it finds the signature that fits
     if callable(jac):
         return Evaluator(_python_separate, (fun, jac, args), None)
     if jac:
@@ -360,9 +362,18 @@ def _arg_types(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(_numba_type(value, f"args[{i}]") for i, value in enumerate(args))
 
 
+class _DisabledError(Exception):
+    """A function declared with signatures of its own cannot be compiled for ours."""
+
+
+@functools.lru_cache(maxsize=64)
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())
+
+
 def _with_defaults(function: Any, given: int, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Append the defaults of the arguments that are not `given` and not in `args`."""
-    parameters = list(inspect.signature(function.py_func).parameters.values())
+    parameters = _parameters(function.py_func)
     rest = parameters[given + len(args) :]
     return args + tuple(p.default for p in rest if p.default is not p.empty)
 
@@ -370,6 +381,8 @@ def _with_defaults(function: Any, given: int, args: tuple[Any, ...]) -> tuple[An
 def _result_type(function: Any, arguments: tuple[Any, ...]) -> Any:
     """Compile `function` for `arguments` and return the type of its result."""
     if arguments not in function.overloads:
+        if not function._can_compile:
+            raise _DisabledError
         function.compile(arguments)
     return function.overloads[arguments].signature.return_type
 
@@ -417,12 +430,6 @@ def _compiled_in_place(fun: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evalu
         (types.Tuple(rest), types.FunctionType(signature)),
         (args, fun),
     )
-
-
-@functools.lru_cache(maxsize=64)
-def _compiled_alone(fun: Any, dtype: np.dtype[Any]) -> Evaluator:
-    """Remember the evaluator of an objective without arguments: to find it takes 13 us."""
-    return _compiled_in_place(fun, (), np.empty(0, dtype))
 
 
 def _compiled_separate(fun: Any, jac: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
@@ -474,7 +481,9 @@ def _compiled_difference(
         signature,
         nfev,
         njev,
-        functools.partial(specialise, gradient, signature, parallel=True),
+        None
+        if fun.targetoptions.get("parallel")  # Numba's parallel regions do not nest
+        else functools.partial(specialise, gradient, signature, parallel=True),
     )
 
 

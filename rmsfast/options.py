@@ -248,8 +248,13 @@ class RMSPropOptions:
         """Raise ValueError if an option leaves its bounds when it is rounded to `dtype`."""
         for name in ("lr", "eps", "clip_value", "clip_norm"):
             value = getattr(self, name)
-            if isinstance(value, numbers.Real) and dtype.type(value) == 0:
-                raise ValueError(f"{name} must be positive in {dtype}, got {value!r}")
+            if not isinstance(value, numbers.Real):
+                continue
+            with np.errstate(over="ignore"):
+                rounded = dtype.type(value)
+            if not 0 < rounded < math.inf:
+                bound = "finite" if rounded > 0 else "positive"
+                raise ValueError(f"{name} must be {bound} in {dtype}, got {value!r}")
         for name in ("rho", "momentum"):
             if dtype.type(getattr(self, name)) == 1:
                 raise ValueError(f"{name} must be below 1 in {dtype}, got {getattr(self, name)!r}")

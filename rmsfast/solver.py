@@ -8,6 +8,7 @@ import math
 import warnings
 from typing import Any
 
+import numba
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 
@@ -22,6 +23,9 @@ from rmsfast.options import (
     take,
     take_hyperparameters,
 )
+
+if getattr(numba.config, "DISABLE_JIT", False):
+    raise ImportError("rmsfast needs Numba's compiler: unset NUMBA_DISABLE_JIT")
 
 
 def check_start(x0: Any) -> np.ndarray:
@@ -82,7 +86,8 @@ def check_bounds(bounds: Any, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         low = [-np.inf if low is None else low for low, _ in pairs]
         high = [np.inf if high is None else high for _, high in pairs]
     lower, upper = _bound(low, n), _bound(high, n)
-    lower, upper = lower.astype(x0.dtype), upper.astype(x0.dtype)
+    with np.errstate(over="ignore"):  # beyond the range of the dtype there is no bound
+        lower, upper = lower.astype(x0.dtype), upper.astype(x0.dtype)
     crossed = ~(lower <= upper)
     if crossed.any():
         i = int(np.argmax(crossed))
@@ -156,6 +161,8 @@ class Solver:
         tol = options.pop("tol", None)
         if tol is not None:
             options.setdefault("gtol", check_number("tol", tol, 0.0))
+        if "maxcor" in options and self.hyper.lr != "auto":
+            raise ValueError(f"maxcor={options['maxcor']!r} needs lr='auto', got a numeric lr")
         self.options = take(SolverOptions, options)
         if options:
             names = ", ".join(options)
@@ -184,7 +191,6 @@ class Solver:
         state["bounded"] = bounded
         state["plain"] = not bounded and not auto and hyper.is_plain
         self._schedule = None
-        self._constant = False
         if isinstance(hyper.lr, schedules.plateau):
             state["lr"] = hyper.lr.lr
             state["plateau_factor"] = hyper.lr.factor
@@ -193,7 +199,7 @@ class Solver:
             self._schedule = hyper.lr
         elif not auto:
             state["lr"] = hyper.lr
-            self._constant = True
+            state["constant"] = True
         self.w, self.state = w, state
 
     def count(self, nfev: int, njev: int) -> None:
@@ -325,7 +331,8 @@ class Solver:
         """What the status means, and what to do about it."""
         code, stalled = int(self.state["status"]), int(self.state["stalled"])
         text = status.MESSAGE[code]
-        if code in (status.MAXITER, status.MAXFUN) and self._constant and stalled >= core.CYCLE:
+        limits = (status.MAXITER, status.MAXFUN)
+        if code in limits and self.state["constant"] and stalled >= core.CYCLE:
             text += f" The last {stalled} steps brought no lower value: a constant lr keeps "
             text += "moving about the minimum. Use lr='auto', or a decreasing schedule."
         return text
@@ -398,7 +405,6 @@ def _blank(hyper: RMSPropOptions, options: SolverOptions) -> bytes:
     state["maxiter"] = min(options.maxiter, _MANY)
     state["max_evaluations"] = min(options.maxfun, _MANY)
     state["maxcor"] = options.maxcor if auto else 0
-    state["auto"] = auto
     state["f_best"] = math.nan
     state["status"] = status.RUNNING
     return record.tobytes()

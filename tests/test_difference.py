@@ -295,19 +295,38 @@ def test_parallel_run_is_the_serial_run(scheme, monkeypatch):
         assert_array_equal(runs[0.0][name], runs[np.inf][name], err_msg=name)
 
 
-@pytest.mark.parametrize("form", ["python", "compiled"])
-def test_parallel_form_is_used(form, monkeypatch):
+PARALLEL = """
+import sys
+import numba, numpy as np, rmsfast
+rmsfast.minimize.PARALLEL_SECONDS = float(sys.argv[1])
+
+@numba.njit
+def fun(x):
+    return (x * x).sum()
+
+for _ in range(2):  # the serial form is on disk by then
+    rmsfast.rmsprop(fun, np.ones(4), maxiter=1)
+try:
+    numba.threading_layer()
+    print("parallel")
+except ValueError:  # no thread has been started
+    print("serial")
+"""
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [("inf", "serial"), ("0", "parallel")])
+def test_slow_objectives_go_parallel(run_python, seconds, expected):
+    assert run_python(PARALLEL, seconds).strip() == expected
+
+
+def test_one_run_at_a_time_goes_parallel(monkeypatch):
     asked = []
-    original = rmsfast.objective.Evaluator.in_parallel
     monkeypatch.setattr("rmsfast.minimize.PARALLEL_SECONDS", 0.0)
-    monkeypatch.setattr(
-        "rmsfast.objective.Evaluator.in_parallel",
-        lambda self: asked.append((self, original(self))) or asked[-1][1],
-    )
-    fun = chained if form == "compiled" else chained.py_func
-    rmsfast.rmsprop(fun, np.zeros(4), args=(1.0,), maxiter=1)
-    [(before, after)] = asked
-    assert (before.function is not after.function) == (form == "compiled")
+    monkeypatch.setattr("rmsfast.objective.Evaluator.in_parallel", lambda self: asked.append(self))
+    with rmsfast.minimize._parallel:
+        result = rmsfast.rmsprop(chained, np.zeros(4), args=(1.0,), maxiter=1)
+    assert result.nit == 1
+    assert not asked
 
 
 # Counts ------------------------------------------------------------------------------------------

@@ -823,3 +823,21 @@ def test_start_that_is_the_solution():
     result = run(rosen, [1.0, 1.0], jac=rosen_der)
     assert (result.success, result.nit, result.nfev, result.njev) == (True, 0, 1, 1)
     assert_array_equal(result.x_last, [1, 1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", [{}, {"maxcor": 0}, {"lr": 0.3, "momentum": 0.9}], ids=str)
+def test_best_point_of_many_minima(options, dtype):
+    """No value seen is lower than the one returned, beyond the rounding of its terms."""
+    seen = []
+
+    def fun(x):
+        f = dtype(1000.0 + (x * x).sum() - 10.0 * np.cos(3.0 * x).sum())
+        seen.append(float(f))
+        return f, (2.0 * x + 30.0 * np.sin(3.0 * x)).astype(dtype)
+
+    for start in range(1, 8):
+        seen.clear()
+        x0 = np.linspace(-start, start + 1, 3).astype(dtype)
+        result = rmsfast.rmsprop(fun, x0, jac=True, gtol=1e-2, maxiter=300, **options)
+        assert result.fun <= min(seen) * (1.0 + np.finfo(dtype).eps ** (2 / 3))

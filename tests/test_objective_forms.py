@@ -726,3 +726,58 @@ assert rmsfast.rmsprop(foreign, x0).success
 
 def test_no_form_warns(run_python):
     run_python(NO_WARNINGS)
+
+
+DECLARED = {
+    "fun": (numba.njit("float64(float64[:])")(lambda x: (x * x).sum()), None),
+    "fun and jac": (
+        numba.njit("float64(float64[:])")(lambda x: (x * x).sum()),
+        numba.njit("float64[:](float64[:])")(lambda x: 2.0 * x),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", DECLARED)
+def test_declared_signatures(form):
+    """Compiled for another layout alone, functions are called from the Python loop."""
+    fun, jac = DECLARED[form]
+    np.testing.assert_allclose(rmsfast.rmsprop(fun, [1.0, 2.0], jac=jac).x, 0.0, atol=1e-5)
+
+
+def test_declared_signature_in_place():
+    @rmsfast.Objective
+    @numba.njit("float64(float64[:], float64[:])")
+    def square(x, g):
+        g[:] = 2.0 * x
+        return (x * x).sum()
+
+    np.testing.assert_allclose(rmsfast.rmsprop(square, [1.0, 2.0]).x, 0.0, atol=1e-5)
+
+
+RECOMPILED_TARGET = 1.0
+
+
+def test_recompiled_objective():
+    """What `Dispatcher.recompile` changes counts from the next run on."""
+
+    @numba.njit
+    def shifted(x, g):
+        f = 0.0
+        for i in range(x.size):
+            g[i] = 2.0 * (x[i] - RECOMPILED_TARGET)
+            f += (x[i] - RECOMPILED_TARGET) ** 2
+        return f
+
+    objective = rmsfast.Objective(shifted)
+    np.testing.assert_allclose(rmsfast.rmsprop(objective, np.zeros(2)).x, 1.0, atol=1e-5)
+    try:
+        globals()["RECOMPILED_TARGET"] = 3.0
+        shifted.recompile()
+        np.testing.assert_allclose(rmsfast.rmsprop(objective, np.zeros(2)).x, 3.0, atol=1e-5)
+    finally:
+        globals()["RECOMPILED_TARGET"] = 1.0
+
+
+def test_without_compiler(run_python):
+    code = "try:\n    import rmsfast\nexcept ImportError as error:\n    print(error)"
+    assert "unset NUMBA_DISABLE_JIT" in run_python(code, NUMBA_DISABLE_JIT="1")

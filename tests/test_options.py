@@ -326,3 +326,14 @@ def test_finite_diff():
     assert cs <= 1e-15 < three < 1e-8 < two < 1e-5
     default = rmsfast.rmsprop(value_only, x0, maxiter=0)
     assert_array_equal(default.jac, results[1].jac)
+
+
+def test_corrections_need_the_auto_rate():
+    with pytest.raises(ValueError, match="^maxcor=3 needs lr='auto'"):
+        by_method({"lr": 0.1, "maxcor": 3})
+
+
+def test_what_overflows_in_float32():
+    with pytest.raises(ValueError, match=r"^lr must be finite in float32, got 1e\+300"):
+        rmsfast.Solver(np.ones(2, np.float32), lr=1e300)
+    rmsfast.Solver(np.ones(2, np.float32), bounds=[(-1e300, 1e300)] * 2)

@@ -287,3 +287,19 @@ def test_plateau_comes_closer_than_its_rate():
     result = run(compiled, schedules.plateau(0.1, patience=10), rho=0.9)[1]
     constant = run(compiled, 0.1, rho=0.9)[1]
     assert abs(result.x - target.x).max() < 1e-3 < abs(constant.x_last - target.x).max()
+
+
+@pytest.mark.parametrize(
+    "lr",
+    [
+        schedules.cosine(0.1, 100),
+        schedules.step(0.1, 20, 0.1),
+        lambda k: 0.0 if k < 250 else 0.05,
+        schedules.plateau(0.1, patience=400),
+    ],
+)
+def test_only_a_constant_rate_is_said_to_cycle(lr):
+    result = rmsfast.rmsprop(lambda x: (x @ x, 2 * x), [3.0, 1.0], jac=True, lr=lr, gtol=0.0,
+                             maxiter=600)  # fmt: skip
+    assert result.status != 7
+    assert result.nit == 600

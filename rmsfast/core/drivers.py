@@ -123,7 +123,6 @@ def driver(signature: Any, auto: bool) -> Any:
     return specialise(_run_auto if auto else _run_numeric, types.int64(types.intp, *arguments))
 
 
-@functools.lru_cache(maxsize=64)
 def address(function: Any, signature: Any) -> int:
     """Return the address of the machine code of `function` for `signature`."""
     compiled = function.overloads[signature.args]

@@ -21,12 +21,13 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numba
 from numba import extending
 
-CACHE = os.environ.get("RMSFAST_CACHE", "1") != "0"
+CACHE = os.environ.get("RMSFAST_CACHE", "1") != "0" and not getattr(numba.config, "DISABLE_JIT", 0)
 
 
 def _fingerprint() -> str:
@@ -102,4 +103,8 @@ def specialise(function: Callable[..., Any], signature: Any, parallel: bool = Fa
     process finds it on disk. (A lazily compiled function that takes an
     objective is specialised on that objective, and never found again.)
     """
+    if parallel:  # under a name of its own: the cache does not tell flags apart
+        name = f"{function.__name__}_parallel"
+        function = FunctionType(function.__code__, function.__globals__, name)
+        function.__qualname__ = name
     return _njit(signature, fastmath=False, parallel=parallel)(function)

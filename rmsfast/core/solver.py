@@ -98,7 +98,7 @@ STATE = np.dtype(
         ("maxiter", np.int64),
         ("max_evaluations", np.int64),
         ("maxcor", np.int64),
-        ("auto", np.bool_),
+        ("constant", np.bool_),  # the learning rate
         ("bounded", np.bool_),
         ("bias_correction", np.bool_),
         ("centered", np.bool_),
@@ -169,7 +169,6 @@ BLOCK = 2  # as many long Barzilai-Borwein steps, then as many short ones
 CURVATURE = 1e-12  # cosine between step and gradient change that counts as positive
 SPREAD = 1e6  # a coordinate's metric may differ by this factor from that of all
 MAX_BACKTRACKS = 40
-NOISE = 1e4  # times the rounding of f: that of its terms, which may be so much larger
 LINEAR = 0.75  # a rise that shrinks less than its step, by half or more, is not curvature
 STALL = 100  # iterations without a lower value or a smaller gradient
 
@@ -287,7 +286,7 @@ def _step(w: np.ndarray, state: State, f: float) -> int:
         return status.MAXITER
     if state.evaluations >= state.max_evaluations:
         return status.MAXFUN
-    if state.nit % CYCLE == 0 and _is_cycle(w, state, source, new):
+    if state.constant and state.nit % CYCLE == 0 and _is_cycle(w, state, source, new):
         return status.LIMIT_CYCLE
     state.trial = new
     return status.RUNNING
@@ -362,8 +361,12 @@ def rounding(w: np.ndarray) -> float:
 
 @jit_inline
 def noise(w: np.ndarray, f: float) -> float:
-    """Change of the value `f` that the rounding of its terms may explain."""
-    return NOISE * rounding(w) * abs(f)
+    """Change of the value `f` that the rounding of its terms may explain.
+
+    Terms may be much larger than their sum: 4e-11 of it in float64, 2e-5 in
+    float32.
+    """
+    return np.finfo(w.dtype).eps ** (2.0 / 3.0) * abs(f)
 
 
 @jit
