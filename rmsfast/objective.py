@@ -149,10 +149,17 @@ class Evaluator:
     make_parallel: Callable[[], Callable[..., Any]] | None = None
 
     def in_parallel(self) -> Evaluator:
-        """Return the same evaluation, bit for bit, on all threads where it has a parallel form."""
+        """Return the same evaluation, bit for bit, on all threads.
+
+        It stays on one where there is no parallel form, or Numba cannot compile
+        it: its parallel loops take no tuple within `args`.
+        """
         if self.make_parallel is None:
             return self
-        return replace(self, function=self.make_parallel(), make_parallel=None)
+        try:
+            return replace(self, function=self.make_parallel(), make_parallel=None)
+        except (TypeError, NumbaError):
+            return replace(self, make_parallel=None)
 
     def __call__(self, x: np.ndarray, g: np.ndarray) -> float:
         """Return the value at `x`, with the gradient written into `g`."""

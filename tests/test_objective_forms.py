@@ -288,8 +288,10 @@ WEIGHTED = {
 }
 
 
+@pytest.mark.parametrize("parallel_seconds", [0.0, np.inf])
 @pytest.mark.parametrize("name", WEIGHTED)
-def test_array_and_tuple_in_args(name):
+def test_array_and_tuple_in_args(name, parallel_seconds, monkeypatch):
+    monkeypatch.setattr("rmsfast.minimize.PARALLEL_SECONDS", parallel_seconds)
     fun, jac = WEIGHTED[name]
     weights, shift = np.array([1.0, 10.0, 0.1]), (2.0, 1.5)
     result = rmsfast.rmsprop(fun, X0, args=(weights, shift), jac=jac)
