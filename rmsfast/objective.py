@@ -387,11 +387,18 @@ def _with_defaults(function: Any, given: int, args: tuple[Any, ...]) -> tuple[An
 
 def _result_type(function: Any, arguments: tuple[Any, ...]) -> Any:
     """Compile `function` for `arguments` and return the type of its result."""
-    if arguments not in function.overloads:
+    return _signature(function, arguments).return_type
+
+
+def _signature(function: Any, arguments: tuple[Any, ...]) -> Signature:
+    """Compile `function` for `arguments` and return its signature."""
+    compiled = function.overloads.get(arguments)
+    if compiled is None:
         if not function._can_compile:
             raise _DisabledError
         function.compile(arguments)
-    return function.overloads[arguments].signature.return_type
+        compiled = function.overloads[arguments]
+    return compiled.signature
 
 
 def _check_value_type(value: Any, name: str, kinds: tuple[type, ...]) -> None:
@@ -425,12 +432,10 @@ def _compiled_in_place(fun: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evalu
     vector = _vector(x0)
     args = _with_defaults(fun, 2, args)
     rest = _arg_types(args)
-    value = _result_type(fun, (vector, vector, *rest))
-    _check_value_type(value, "fun", REAL)
-    if value == types.float64:
-        signature = fun.overloads[vector, vector, *rest].signature
+    signature = _signature(fun, (vector, vector, *rest))
+    _check_value_type(signature.return_type, "fun", REAL)
+    if signature.return_type == types.float64:
         return Evaluator(fun, args, signature)
-    signature = value(vector, vector, *rest)
     return _adapted(
         _in_place,
         x0,

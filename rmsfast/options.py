@@ -368,10 +368,10 @@ def take(kind: type[T], options: dict[str, Any]) -> T:
 def take_hyperparameters(options: dict[str, Any]) -> RMSPropOptions:
     """Remove ``preset`` and the hyperparameters from `options` and return them checked."""
     preset = options.pop("preset", None)
-    if not options and preset is None:
-        return _DEFAULTS
     names = _names(RMSPropOptions)
     chosen = {name: options.pop(name) for name in list(options) if name in names}
+    if preset is None and not chosen:
+        return _DEFAULTS
     return RMSPropOptions.preset(preset, **chosen)
 
 

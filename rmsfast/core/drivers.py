@@ -126,4 +126,9 @@ def driver(signature: Any, auto: bool) -> Any:
 def address(function: Any, signature: Any) -> int:
     """Return the address of the machine code of `function` for `signature`."""
     compiled = function.overloads[signature.args]
-    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    return _pointer(compiled.library, compiled.fndesc.llvm_func_name)
+
+
+@functools.lru_cache(maxsize=64)
+def _pointer(library: Any, name: str) -> int:
+    return library.get_pointer_to_function(name)
