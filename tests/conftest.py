@@ -7,9 +7,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+
+hypothesis.settings.register_profile("rmsfast", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("rmsfast")
 
 
 def pytest_configure(config):
