@@ -1,10 +1,20 @@
-"""RMSProp, compiled: a method of `scipy.optimize.minimize`, kernels, and classical objectives."""
+"""RMSProp, compiled: a method of `scipy.optimize.minimize`, an optimizer object, kernels."""
 
-from rmsfast import objectives, schedules
+from rmsfast import kernels, objectives, schedules
 from rmsfast.minimize import rmsprop
 from rmsfast.objective import Objective
+from rmsfast.optimizer import RMSProp
 from rmsfast.options import RMSPropOptions
 from rmsfast.solver import Solver
 
-__all__ = ["Objective", "RMSPropOptions", "Solver", "objectives", "rmsprop", "schedules"]
+__all__ = [
+    "Objective",
+    "RMSProp",
+    "RMSPropOptions",
+    "Solver",
+    "kernels",
+    "objectives",
+    "rmsprop",
+    "schedules",
+]
 __version__ = "0.1.0"

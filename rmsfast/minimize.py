@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
-import numba
 from scipy.optimize import OptimizeResult
 
 from rmsfast.core import solver as core
@@ -18,11 +17,11 @@ from rmsfast.core.drivers import address, driver
 from rmsfast.objective import Evaluator, evaluator
 from rmsfast.options import ReportOptions, take
 from rmsfast.solver import Solver
+from rmsfast.threads import threads
 
 CHUNK_SECONDS = 0.05  # of compiled work between two looks at signals
 CHUNK = 256  # evaluations of the first such piece, at most
 PARALLEL_SECONDS = 200e-6  # an evaluation by differences that takes longer is worth all threads
-_parallel = threading.Lock()
 
 
 def rmsprop(
@@ -177,19 +176,14 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     solver.count(evaluate.nfev, evaluate.njev)
     reporter = _Reporter(solver, callback, report)
     seconds = _evaluate_first(solver, evaluate)
-    # One run at a time goes parallel: Numba's workqueue layer aborts when two threads do.
-    slow = seconds > PARALLEL_SECONDS and numba.get_num_threads() > 1
-    parallel = slow and evaluate.make_parallel is not None and _parallel.acquire(blocking=False)
-    try:
-        if parallel:
+    slow = seconds > PARALLEL_SECONDS and evaluate.make_parallel is not None
+    with threads() if slow else nullcontext(1) as count:
+        if count > 1:
             evaluate = evaluate.in_parallel()
         if evaluate.signature is None or reporter.each_iteration:
             _iterate(solver, evaluate, reporter)
         else:
             _iterate_compiled(solver, evaluate, seconds)
-    finally:
-        if parallel:
-            _parallel.release()
     return reporter.finish()
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rmsfast.core.difference import GRADIENTS
+from rmsfast.core.rule import Hyper
 from rmsfast.core.solver import MAX_MAXCOR
 
 T = TypeVar("T")
@@ -239,6 +240,24 @@ class RMSPropOptions:
             raise ValueError(f"preset {name!r} has no default learning rate: give lr")
         return cls(**chosen)
 
+    def hyper(self) -> Hyper:
+        """Return the hyperparameters of the first update, in float64, NaN for a schedule's rate.
+
+        `clip_norm` is left out: the gradient decides its factor, `Hyper.gradient_scale`.
+        """
+        return Hyper(
+            lr=float(self.lr) if isinstance(self.lr, numbers.Real) else math.nan,
+            rho=float(self.rho),
+            one_minus_rho=1.0 - float(self.rho),
+            eps=float(self.eps),
+            momentum=float(self.momentum),
+            weight_decay=float(self.weight_decay),
+            clip_value=math.inf if self.clip_value is None else float(self.clip_value),
+            gradient_scale=1.0,
+            correction=1.0 - float(self.rho) if self.bias_correction else 1.0,
+            **{name: getattr(self, name) for name in _FLAGS},
+        )
+
     @property
     def is_plain(self) -> bool:
         """Whether no hyperparameter but lr, rho, eps and initial_scale differs from its default."""
@@ -357,6 +376,38 @@ class ReportOptions:
             raise ValueError(
                 f"finite_diff must be '2-point', '3-point' or 'cs', got {self.finite_diff!r}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateOptions:
+    """What `rmsfast.RMSProp` does beside the update.
+
+    Parameters
+    ----------
+    ema_decay : float or None, optional
+        Keep running averages of the parameters with this decay, in [0, 1).
+    skip_nonfinite : bool, optional
+        An update whose gradient has a NaN or inf changes nothing and is counted.
+    lazy_decay : bool, optional
+        Rows that `update_rows` did not touch decay when they are touched next.
+
+    Raises
+    ------
+    TypeError
+        If an option is of the wrong type.
+    ValueError
+        If a number is outside its bounds.
+    """
+
+    ema_decay: float | None = None
+    skip_nonfinite: bool = False
+    lazy_decay: bool = False
+
+    def __post_init__(self) -> None:
+        if self.ema_decay is not None:
+            check_number("ema_decay", self.ema_decay, 0.0, 1.0)
+        check_flag("skip_nonfinite", self.skip_nonfinite)
+        check_flag("lazy_decay", self.lazy_decay)
 
 
 def take(kind: type[T], options: dict[str, Any]) -> T:

@@ -55,3 +55,10 @@ def test_book_numbers(capsys):
         "epoch 100: [-3.07701828e-17  2.18862195e-20]",
     ):
         assert line in printed
+
+
+def test_own_loops_reach_the_noise(capsys):
+    runpy.run_path(str(ROOT / "examples" / "own_loop.py"), run_name="__main__")
+    errors = re.findall(r"^(?:all|in|compiled).*: error (\d\.\d+),", capsys.readouterr().out, re.M)
+    assert len(errors) == 3
+    assert all(0.1 < float(error) < 0.11 for error in errors)

@@ -90,6 +90,11 @@ def jit_inline(function: Callable[..., Any]) -> Any:
     return _njit(fastmath=False, inline="always")(function)
 
 
+def jit_parallel(function: Callable[..., Any]) -> Any:
+    """Compile a loop whose `numba.prange` runs on threads."""
+    return _njit(fastmath=False, parallel=True)(function)
+
+
 def intrinsic(function: Callable[..., Any]) -> Any:
     """Make a function of compiled code that writes its own LLVM."""
     return extending.intrinsic(function)
@@ -105,6 +110,7 @@ def specialise(function: Callable[..., Any], signature: Any, parallel: bool = Fa
     """
     if parallel:  # under a name of its own: the cache does not tell flags apart
         name = f"{function.__name__}_parallel"
-        function = FunctionType(function.__code__, function.__globals__, name)
+        closure = function.__closure__
+        function = FunctionType(function.__code__, function.__globals__, name, closure=closure)
         function.__qualname__ = name
     return _njit(signature, fastmath=False, parallel=parallel)(function)

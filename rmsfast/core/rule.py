@@ -23,11 +23,12 @@ References
    arXiv:1308.0850, 2013, equations 38 to 45.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from rmsfast.core.jit import jit
+from rmsfast.core.jit import jit, jit_inline
 
 
 class Hyper(NamedTuple):
@@ -35,6 +36,30 @@ class Hyper(NamedTuple):
 
     A number of another type makes the whole loop compute in float64, two to
     three times slower for float32; this is why ``1 - rho`` is a field.
+
+    Parameters
+    ----------
+    lr, rho, one_minus_rho, eps, momentum, weight_decay : float
+        As in `rmsfast.RMSPropOptions`.
+    clip_value : float
+        inf: no clipping.
+    gradient_scale : float
+        ``clip_norm / norm(g)`` where that is below 1, else 1.
+    correction : float
+        ``1 - rho**t``, where t counts the updates from one.
+    bias_correction, centered, eps_in_sqrt, nesterov, lr_in_momentum : bool
+        As in `rmsfast.RMSPropOptions`.
+    decoupled, maximize : bool
+        As in `rmsfast.RMSPropOptions`.
+
+    Examples
+    --------
+    `rmsfast.kernels.hyper` makes and checks one.
+
+    >>> from rmsfast import kernels
+    >>> h = kernels.hyper(lr=0.1, rho=0.9)
+    >>> h._replace(lr=0.05).lr
+    0.05
     """
 
     lr: float
@@ -43,9 +68,9 @@ class Hyper(NamedTuple):
     eps: float
     momentum: float
     weight_decay: float
-    clip_value: float  # inf: no clipping
-    gradient_scale: float  # clip_norm / norm of the gradient where that is below 1, else 1
-    correction: float  # 1 - rho**t, where t counts the updates from one
+    clip_value: float
+    gradient_scale: float
+    correction: float
     bias_correction: bool
     centered: bool
     eps_in_sqrt: bool
@@ -53,6 +78,20 @@ class Hyper(NamedTuple):
     lr_in_momentum: bool
     decoupled: bool
     maximize: bool
+
+
+@jit_inline
+def cast(h: Hyper, T: Callable[[float], float]) -> Hyper:
+    """Return the hyperparameters as numbers of the type `T`."""
+    numbers = (T(h.lr), T(h.rho), T(h.one_minus_rho), T(h.eps), T(h.momentum))
+    more = (T(h.weight_decay), T(h.clip_value), T(h.gradient_scale), T(h.correction))
+    return Hyper(*numbers, *more, *h[9:])
+
+
+@jit_inline
+def with_lr(h: Hyper, lr: float) -> Hyper:
+    """Return the hyperparameters with another learning rate."""
+    return Hyper(lr, *h[1:])
 
 
 @jit
@@ -129,3 +168,9 @@ def step(
         b = h.momentum * b + u
         x = x - h.lr * (h.momentum * b + u if h.nesterov else b)
     return x, s, m, b
+
+
+@jit
+def average(a: float, x: float, decay: float) -> float:
+    """Return the running average `a` of a parameter, moved on to its value `x`."""
+    return decay * a + (1 - decay) * x

@@ -1,0 +1,745 @@
+"""RMSProp for loops of one's own: the caller has the gradients."""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from rmsfast import schedules
+from rmsfast.core import cpu
+from rmsfast.options import RMSPropOptions, UpdateOptions, check_count, check_number, take
+from rmsfast.passes import COLUMNS, Columns, Pass
+from rmsfast.tree import Tree
+
+# dtype of the parameters (native byte order) -> of their accumulators, and what is computed in
+DTYPES: dict[np.dtype[Any], tuple[np.dtype[Any], Any]] = {
+    np.dtype(np.float64): (np.dtype(np.float64), np.float64),
+    np.dtype(np.float32): (np.dtype(np.float32), np.float32),
+    np.dtype(np.float16): (np.dtype(np.float32), np.float32),
+    np.dtype(np.complex128): (np.dtype(np.complex128), np.float64),
+    np.dtype(np.complex64): (np.dtype(np.complex64), np.float32),
+}
+FLAGS = 0x1 | 0x2 | 0x100 | 0x400  # of an array: C, Fortran, aligned, writeable
+ACCUMULATORS = tuple(name for name in COLUMNS if name != "lr")
+UNDERFLOW = 1e-280  # a sum of squares below this has lost digits
+
+
+class RMSProp:
+    """RMSProp for gradients that the caller computes; updates arrays in place.
+
+    Parameters
+    ----------
+    lr : float, callable, array, or list or dict of arrays
+        Learning rate: a positive number; a schedule of `rmsfast.schedules`, or
+        any callable ``lr(k)`` of the number of updates so far; or a rate for
+        each coordinate, of the structure and the shapes of the parameters.
+    preset : str, optional
+        Take what is not given from a framework: see
+        `rmsfast.RMSPropOptions.preset`.
+    groups : sequence of dict, optional
+        Hyperparameters that differ for some arrays, like PyTorch's parameter
+        groups: ``{"params": keys, name: value, ...}``, where `keys` are indices
+        of the list or keys of the dict of parameters. `clip_norm` is one for
+        all.
+    Options
+    -------
+    The hyperparameters of `rmsfast.RMSPropOptions`, and:
+
+    ema_decay : float, optional
+        Keep running averages of the parameters, `average`, with this decay in
+        [0, 1): ``average = decay * average + (1 - decay) * params`` after each
+        update; the first average is the parameters after the first update.
+    skip_nonfinite : bool, optional
+        An update with a NaN or inf in any gradient changes nothing, and
+        `skipped_count` counts it. Default: False.
+    lazy_decay : bool, optional
+        See `update_rows`. Default: False.
+
+    Attributes
+    ----------
+    step_count : int
+        Number of updates so far.
+    skipped_count : int
+        Number of updates skipped.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong type, or there is no such hyperparameter.
+    ValueError
+        If an argument is outside its bounds, or `lr` is missing or "auto".
+
+    See Also
+    --------
+    rmsfast.rmsprop : the minimizer, where there is an objective
+    rmsfast.kernels : the same update for compiled loops
+
+    Notes
+    -----
+    The global norm that `clip_norm` bounds is that of all gradients of one
+    call, coupled weight decay included. It is summed in float64, in an order
+    that does not depend on the number of threads.
+
+    Complex numbers are two coordinates each, as in PyTorch. float16 is computed
+    in float32, and so are its accumulators.
+
+    An instance may be used by several threads: updates wait for each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rmsfast
+    >>> params = {"w": np.zeros((3, 2)), "b": np.zeros(2)}
+    >>> grads = {"w": np.ones((3, 2)), "b": np.full(2, -2.0)}
+    >>> optimizer = rmsfast.RMSProp(lr=0.1, rho=0.9)
+    >>> optimizer.update(params, grads)
+    >>> params["b"].round(4)
+    array([0.3162, 0.3162])
+    """
+
+    def __init__(
+        self,
+        lr: Any = None,
+        *,
+        preset: str | None = None,
+        groups: Sequence[dict[str, Any]] = (),
+        **options: Any,
+    ) -> None:
+        self._extras = take(UpdateOptions, options)
+        lr, self._rates = _split(lr)
+        if lr is not None:
+            options["lr"] = lr
+        elif preset is None:
+            raise ValueError("lr must be given, or a preset that has one, got None")
+        _check_names(options)
+        self._options = [_numeric(RMSPropOptions.preset(preset, **options))]
+        self._keys: list[tuple[Any, ...]] = []
+        for group in groups:
+            self._add_group(group)
+        self.step_count = 0
+        self.skipped_count = 0
+        self._tree: Tree | None = None
+        self._state: dict[str, list[np.ndarray]] = {}
+        self._passes: list[Pass] = []  # derived from the arrays of the last call
+        self._signature: Any = None
+        self._lock = threading.Lock()
+
+    def _add_group(self, group: dict[str, Any]) -> None:
+        """Check a group, and remember it."""
+        if not isinstance(group, dict) or "params" not in group:
+            raise TypeError(f"groups must hold dicts with the key 'params', got {group!r}")
+        changes = dict(group)
+        keys = changes.pop("params")
+        keys = tuple(keys) if isinstance(keys, (list, tuple, set, range)) else (keys,)
+        _check_names(changes)
+        if "clip_norm" in changes:
+            raise ValueError(
+                f"clip_norm is one for all groups, got {changes['clip_norm']!r} in one"
+            )
+        if self._rates is not None and "lr" in changes:
+            raise ValueError(f"lr is given for each coordinate, got {changes['lr']!r} in a group")
+        for key in keys:
+            if any(key in others for others in self._keys):
+                raise ValueError(f"groups: {key!r} is in more than one")
+        self._keys.append(keys)
+        self._options.append(_numeric(replace(self._options[0], **changes)))
+
+    # What can be asked ---------------------------------------------------------------------------
+
+    @property
+    def options(self) -> RMSPropOptions:
+        """Hyperparameters of the arrays that are in no group."""
+        return self._options[0]
+
+    @property
+    def lr(self) -> Any:
+        """Learning rate of the arrays that are in no group; it may be set."""
+        return self._options[0].lr if self._rates is None else self._rates
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        """Set the learning rate of the arrays that are in no group."""
+        lr, rates = _split(value)
+        options = _numeric(replace(self._options[0], lr=lr))
+        with self._lock:
+            for dtype in {p.T for p in self._passes}:
+                options.check_dtype(np.dtype(dtype))
+            if rates is not None or self._rates is not None:
+                self._passes = []
+            self._options[0], self._rates = options, rates
+
+    @property
+    def average(self) -> Any:
+        """Running averages of the parameters, copies in their structure.
+
+        Raises
+        ------
+        ValueError
+            If there are none: without `ema_decay`, or before the first update.
+        """
+        if self._extras.ema_decay is None:
+            raise ValueError("average needs ema_decay, got ema_decay=None")
+        if self._tree is None or "average" not in self._state:
+            raise ValueError("average: there was no update yet")
+        return self._tree.pack([a.copy("K") for a in self._state["average"]])
+
+    def __repr__(self) -> str:
+        return f"RMSProp(lr={self.lr!r}, step_count={self.step_count})"
+
+    # Updates -------------------------------------------------------------------------------------
+
+    def update(self, params: Any, grads: Any) -> None:
+        """Update the parameters in place.
+
+        Parameters
+        ----------
+        params : ndarray, or list, tuple or dict of ndarray
+            float64, float32, float16, complex128 or complex64 of any shape,
+            layout and byte order, writeable. The structure, shapes and dtypes
+            are those of the first update.
+        grads : the same
+            Gradients, of the same structure, shapes and dtypes.
+
+        Raises
+        ------
+        TypeError
+            If something is no array, or of another dtype.
+        ValueError
+            If a structure or a shape is another one, an array is read-only, or
+            one is twice in `params`. Nothing is changed then.
+
+        Notes
+        -----
+        Contiguous arrays are updated where they are, from 128 KiB on by all
+        threads of Numba, with the same bits as by one. Others are copied to
+        and fro in pieces of 16,384 elements, on one thread.
+        """
+        with self._lock:
+            rates = self._current_rates()
+            xs, gs = self._bind(params, grads)
+            if self._extras.lazy_decay:
+                for k, group in enumerate(self._group_of(self._tree or Tree.of(params))):
+                    last = self._state["last_step"][k]
+                    self._catch_up(group, self.step_count - last, self._state, k)
+                    last[...] = self.step_count
+            if self._advance(self._passes, xs, gs, rates) and self._extras.lazy_decay:
+                for last in self._state["last_step"]:
+                    last[...] = self.step_count
+
+    def update_rows(self, params: Any, rows: Any, grads: Any) -> None:
+        r"""Update some rows of the parameters in place.
+
+        For tables of which a step touches a few rows: embeddings, the factors
+        of a matrix. Gradients of a row that occurs more than once are added.
+        Only the rows named move and decay; `step_count` counts the call.
+
+        Parameters
+        ----------
+        params : ndarray, or list, tuple or dict of ndarray
+            As in `update`, of one dimension or more. Rows are along the first.
+        rows : ndarray of int, shape (k,), or list, tuple or dict of them
+            Indices from 0 on.
+        grads : ndarray, or list, tuple or dict of ndarray
+            Gradients of these rows, of shape ``(k, *params.shape[1:])`` and
+            the dtype of `params`.
+
+        Raises
+        ------
+        TypeError
+            If something is no array, or of another dtype.
+        ValueError
+            If a structure or a shape is another one, an array is read-only, a
+            row is outside its table, or the averages of `ema_decay` are kept.
+            Nothing is changed then.
+
+        Notes
+        -----
+        With ``lazy_decay=True`` a row that was last updated at step :math:`t_0`
+        has its mean square (and mean) brought up to date at step :math:`t`
+        before its gradient comes in,
+
+        .. math:: s_{t-1} = \rho^{\,t-1-t_0} s_{t_0},
+
+        as if it had had zero gradients since. Without momentum and weight decay
+        the update is then that of the whole table with a gradient of zeros and
+        these rows. With ``lazy_decay=False`` untouched rows keep their mean
+        square, like the rows of PyTorch's ``SparseAdam``. The momentum buffer
+        and the weight decay of untouched rows wait in both.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rmsfast
+        >>> table = np.zeros((5, 2))
+        >>> optimizer = rmsfast.RMSProp(lr=0.1, lazy_decay=True)
+        >>> optimizer.update_rows(table, np.array([3, 3]), np.ones((2, 2)))
+        >>> table[2:4].round(3)
+        array([[ 0.,  0.],
+               [-1., -1.]])
+        """
+        if self._extras.ema_decay is not None:
+            raise ValueError(
+                f"update_rows keeps no averages, got ema_decay={self._extras.ema_decay!r}"
+            )
+        with self._lock:
+            self._update_rows(params, rows, grads)
+
+    def _bind(self, params: Any, grads: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return the arrays in order, checked, with all passes pointing at them."""
+        tree = self._tree or Tree.of(params)
+        xs, gs = tree.leaves("params", params), tree.leaves("grads", grads)
+        # What was checked once, by the values of this, need not be checked again.
+        if not self._passes or _signature(xs, gs) != self._signature:
+            self._check_params(tree, xs)
+            for k, (x, g) in enumerate(zip(xs, gs, strict=True)):
+                _check_grad(tree.label("grads", k), g, x, x.shape)
+            self._allocate(tree, xs)
+            self._passes = self._make_passes(tree, xs, gs, self._state, self._rates)
+            self._signature = _signature(xs, gs)
+        for each in self._passes:
+            each.point(xs, gs)
+        return xs, gs
+
+    def _check_params(self, tree: Tree, xs: list[Any]) -> None:
+        """Raise what `update` documents for parameters."""
+        if not xs:
+            raise ValueError("params must hold at least one array, got none")
+        for k, x in enumerate(xs):
+            label = tree.label("params", k)
+            _check_array(label, x)
+            if x.dtype.newbyteorder("=") not in DTYPES:
+                names = ", ".join(str(dtype) for dtype in DTYPES)
+                raise TypeError(f"{label} must be of one of the dtypes {names}, got {x.dtype}")
+            if not x.flags.writeable:
+                raise ValueError(
+                    f"{label} must be writeable, got a read-only array of shape {x.shape} "
+                    f"and dtype {x.dtype}"
+                )
+            state = self._state.get("mean_square")
+            if state is not None:
+                if x.shape != state[k].shape:
+                    raise ValueError(
+                        f"{label} must have the shape of the updates before, "
+                        f"{state[k].shape}, got {x.shape}"
+                    )
+                if DTYPES[x.dtype.newbyteorder("=")][0] != state[k].dtype:
+                    raise TypeError(
+                        f"{label} must have the dtype of the updates before, accumulators "
+                        f"are {state[k].dtype}, got {x.dtype}"
+                    )
+        if len({id(x) for x in xs}) != len(xs):
+            raise ValueError("params must not hold the same array twice")
+
+    def _group_of(self, tree: Tree) -> list[int]:
+        """Return, for each array, which of `self._options` are its own."""
+        count = (
+            1 if tree.keys is None else tree.keys if isinstance(tree.keys, int) else len(tree.keys)
+        )
+        groups = [0] * count
+        for number, keys in enumerate(self._keys, 1):
+            for key in keys:
+                groups[tree.index(key)] = number
+        return groups
+
+    def _allocate(self, tree: Tree, xs: list[np.ndarray]) -> None:
+        """Make the accumulators of a first update, or lay out loaded ones as the parameters."""
+        groups = self._group_of(tree)
+        if self._rates is not None:
+            for k, (x, r) in enumerate(zip(xs, tree.leaves("lr", self._rates), strict=True)):
+                _check_rates(tree.label("lr", k), r, x)
+        for number in set(groups):
+            for x, group in zip(xs, groups, strict=True):
+                if group == number:
+                    real = DTYPES[x.dtype.newbyteorder("=")][1]
+                    self._options[number].check_dtype(np.dtype(real))
+        fresh = self._state or self._blank([self._options[n] for n in groups], xs)
+        for name, arrays in fresh.items():
+            if name in ACCUMULATORS:
+                for k, (a, x) in enumerate(zip(arrays, xs, strict=True)):
+                    if a.shape == x.shape and a.strides != np.empty_like(x, a.dtype).strides:
+                        arrays[k] = np.empty_like(x, a.dtype, subok=False)
+                        arrays[k][...] = a
+        self._state, self._tree = fresh, tree
+
+    def _blank(
+        self, options: list[RMSPropOptions], xs: list[np.ndarray]
+    ) -> dict[str, list[np.ndarray]]:
+        """Return the state before the first update: arrays without elements where unused."""
+        state: dict[str, list[np.ndarray]] = {name: [] for name in _names(options, self._extras)}
+        for o, x in zip(options, xs, strict=True):
+            dtype = DTYPES[x.dtype.newbyteorder("=")][0]
+            scale = complex(1, 1) if dtype.kind == "c" else 1.0
+            used = _names([o], self._extras)
+            for name, arrays in state.items():
+                if name == "last_step":
+                    arrays.append(np.zeros(x.shape[:1], np.int64))
+                elif name in used:
+                    start = o.initial_scale * scale if name == "mean_square" else 0.0
+                    arrays.append(np.full_like(x, start, dtype, subok=False))
+                else:
+                    arrays.append(np.empty(0, dtype))
+        return state
+
+    def _make_passes(
+        self,
+        tree: Tree,
+        xs: list[np.ndarray],
+        gs: list[np.ndarray],
+        state: dict[str, list[np.ndarray]],
+        lrs: Any,
+    ) -> list[Pass]:
+        """Sort the arrays into passes."""
+        passes: dict[Any, Pass] = {}
+        rates = None if lrs is None else tree.leaves("lr", lrs)
+        for k, group in enumerate(self._group_of(tree)):
+            dtype, T = DTYPES[xs[k].dtype.newbyteorder("=")]
+            if (group, T) not in passes:
+                passes[group, T] = Pass(group, self._options[group], T, self._extras.ema_decay)
+            columns: Columns = {
+                name: state[name][k]
+                for name in ACCUMULATORS
+                if name in state and state[name][k].shape == xs[k].shape
+            }
+            if rates is not None:
+                columns["lr"] = _like(xs[k], rates[k], dtype)
+            passes[group, T].add(k, xs[k], gs[k], columns)
+        for each in passes.values():
+            each.close()
+        return list(passes.values())
+
+    def _current_rates(self) -> list[float]:
+        """Return the learning rate of each group at this step."""
+        k = self.step_count
+        return [
+            check_number(f"lr({k})", o.lr(k), 0.0) if callable(o.lr) else o.lr  # type: ignore[misc]
+            for o in self._options
+        ]
+
+    def _advance(
+        self,
+        passes: list[Pass],
+        xs: list[np.ndarray],
+        gs: list[np.ndarray],
+        rates: list[float],
+    ) -> bool:
+        """Update, and say whether it was not skipped."""
+        t = self.step_count + 1
+        scale, finite = self._scale(passes, xs, gs)
+        if self._extras.skip_nonfinite and not finite:
+            self.skipped_count += 1
+            return False
+        for each in passes:
+            numbers, options = each.numbers, self._options[each.group]
+            numbers[cpu.RATE] = rates[each.group]
+            numbers[cpu.SCALE] = scale
+            if options.bias_correction:
+                numbers[cpu.CORRECTION] = 1.0 - options.rho**t
+            if self._extras.ema_decay is not None:
+                numbers[cpu.DECAY] = self._extras.ema_decay if t > 1 else 0.0
+            each.update(xs, gs)
+        self.step_count = t
+        return True
+
+    def _scale(
+        self, passes: list[Pass], xs: list[np.ndarray], gs: list[np.ndarray]
+    ) -> tuple[float, bool]:
+        """Return the factor that `clip_norm` asks for, and whether the gradients are finite."""
+        clip_norm = self._options[0].clip_norm
+        if clip_norm is None and not self._extras.skip_nonfinite:
+            return 1.0, True
+
+        def measure(factor: float, largest: bool = False) -> tuple[float, float]:
+            parts = [each.measure(xs, gs, factor, largest) for each in passes]
+            return sum(square for square, _ in parts), max(top for _, top in parts)
+
+        square, _ = measure(1.0)
+        factor, finite = 1.0, math.isfinite(square)
+        if not UNDERFLOW < square < math.inf and (clip_norm is not None or not finite):
+            _, largest = measure(1.0, largest=True)
+            finite = largest < math.inf
+            if largest == 0 or not finite:
+                return 1.0, finite
+            factor = 2.0 ** -min(max(math.frexp(largest)[1], -1000), 1000)
+            square, _ = measure(factor)
+        if clip_norm is None:
+            return 1.0, finite
+        return min(1.0, clip_norm / math.sqrt(square) * factor), finite
+
+    def _update_rows(self, params: Any, rows: Any, grads: Any) -> None:
+        """Gather the rows, update them as whole arrays, and write them back."""
+        lr = self._current_rates()
+        tree = self._tree or Tree.of(params)
+        xs = tree.leaves("params", params)
+        rs, gs = tree.leaves("rows", rows), tree.leaves("grads", grads)
+        self._check_params(tree, xs)
+        for k, (x, r, g) in enumerate(zip(xs, rs, gs, strict=True)):
+            _check_rows(tree.label("rows", k), r, tree.label("params", k), x)
+            _check_grad(tree.label("grads", k), g, x, (r.size, *x.shape[1:]))
+        self._allocate(tree, xs)
+        state = self._state
+        summed = [_sum_rows(r, g) for r, g in zip(rs, gs, strict=True)]
+        rs, gs = [r for r, _ in summed], [g for _, g in summed]
+        parts = [np.take(x, r, 0) for x, r in zip(xs, rs, strict=True)]
+        state_parts = {
+            name: [
+                np.take(a, r, 0) if a.shape == x.shape else a
+                for a, r, x in zip(arrays, rs, xs, strict=True)
+            ]
+            for name, arrays in state.items()
+            if name in ACCUMULATORS
+        }
+        if self._extras.lazy_decay:
+            for k, group in enumerate(self._group_of(tree)):
+                idle = self.step_count - state["last_step"][k][rs[k]]
+                self._catch_up(group, idle, state_parts, k)
+        rates = None
+        if self._rates is not None:
+            lrs = tree.leaves("lr", self._rates)
+            rates = tree.pack([np.take(a, r, 0) for a, r in zip(lrs, rs, strict=True)])
+        passes = self._make_passes(tree, parts, gs, state_parts, rates)
+        for each in passes:
+            each.point(parts, gs)
+        if not self._advance(passes, parts, gs, lr):
+            return
+        for k, r in enumerate(rs):
+            xs[k][r] = parts[k]
+            for name, arrays in state_parts.items():
+                if state[name][k].shape == xs[k].shape:
+                    state[name][k][r] = arrays[k]
+            if self._extras.lazy_decay:
+                state["last_step"][k][r] = self.step_count
+
+    def _catch_up(
+        self, group: int, idle: np.ndarray, state: dict[str, list[np.ndarray]], k: int
+    ) -> None:
+        """Let the averages of the rows of array `k` decay over the steps they were idle."""
+        factor = float(self._options[group].rho) ** idle
+        for name in ("mean_square", "mean"):
+            if name in state and state[name][k].size > 0:
+                a = state[name][k]
+                a *= factor.reshape(factor.shape + (1,) * (a.ndim - factor.ndim))
+
+    # State ---------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the optimizer remembers, as copies.
+
+        Returns
+        -------
+        dict
+            `step_count` and `skipped_count`; and, after the first update,
+            `mean_square`, and where they are used `mean`, `momentum_buffer`,
+            `average` and `last_step`: each an array, or a list or dict of
+            arrays like the parameters, without elements for an array whose
+            group does not use it. Hyperparameters are not part of it.
+        """
+        state: dict[str, Any] = {
+            "step_count": self.step_count,
+            "skipped_count": self.skipped_count,
+        }
+        with self._lock:
+            if self._tree is not None:
+                for name, arrays in self._state.items():
+                    state[name] = self._tree.pack([a.copy("K") for a in arrays])
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+            The arrays are copied.
+
+        Raises
+        ------
+        TypeError
+            If an entry is of the wrong type.
+        ValueError
+            If entries are missing or unknown, if the structures or shapes of
+            two entries differ, or a mean square is negative or not finite.
+            Nothing is changed then.
+        """
+        if not isinstance(state, dict):
+            raise TypeError(f"state must be a dict, got {state!r}")
+        counts = {"step_count", "skipped_count"}
+        given = state.keys() - counts
+        wanted = set(_names(self._options, self._extras)) if given else set()
+        if not counts <= state.keys() or given != wanted:
+            raise ValueError(
+                f"state must have the entries {sorted(counts | wanted)}, got {sorted(state)}"
+            )
+        step_count = check_count("step_count", state["step_count"], 0)
+        skipped_count = check_count("skipped_count", state["skipped_count"], 0)
+        tree, arrays = None, {}
+        if given:
+            tree = Tree.of(state["mean_square"])
+            if self._tree is not None and tree != self._tree:
+                raise ValueError(
+                    f"state must have the structure of the parameters, {self._tree}, got {tree}"
+                )
+            for name in _names(self._options, self._extras):
+                arrays[name] = tree.leaves(name, state[name])
+                for k, a in enumerate(arrays[name]):
+                    self._check_loaded(tree, name, k, a, arrays["mean_square"][k])
+        with self._lock:
+            self._passes, self._signature = [], None
+            self._tree = tree
+            self._state = {name: [a.copy("K") for a in leaves] for name, leaves in arrays.items()}
+            self.step_count, self.skipped_count = step_count, skipped_count
+
+    def _check_loaded(self, tree: Tree, name: str, k: int, a: Any, mean_square: Any) -> None:
+        """Raise what `load_state_dict` documents for one array."""
+        label = tree.label(name, k)
+        _check_array(label, a)
+        if name == "last_step":
+            dtype, shape = np.dtype(np.int64), mean_square.shape[:1]
+        else:
+            dtype, shape = mean_square.dtype, mean_square.shape
+            used = _names([self._options[self._group_of(tree)[k]]], self._extras)
+            shape = shape if name in used else (0,)
+        if name == "mean_square":
+            if dtype not in {accumulator for accumulator, _ in DTYPES.values()}:
+                raise TypeError(f"{label} must be of a dtype of accumulators, got {dtype}")
+            parts = (a.real, a.imag)
+            if not all(np.isfinite(part).all() and (part >= 0).all() for part in parts):
+                raise ValueError(f"{label} must be finite and at least 0")
+            if self._tree is not None and self._state["mean_square"][k].shape != shape:
+                shape = self._state["mean_square"][k].shape
+        if a.dtype != dtype or a.shape != shape:
+            raise ValueError(
+                f"{label} must be of shape {shape} and dtype {dtype}, "
+                f"got shape {a.shape} and dtype {a.dtype}"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        derived = ("_passes", "_signature", "_lock")
+        with self._lock:
+            return copy.deepcopy({k: v for k, v in vars(self).items() if k not in derived})
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        vars(self).update(values)
+        self._passes, self._signature = [], None
+        self._lock = threading.Lock()
+
+
+def _split(lr: Any) -> tuple[Any, Any]:
+    """Return a number or schedule, and a copy of the arrays if there is a rate per coordinate."""
+    first = lr
+    if isinstance(lr, dict):
+        first = next(iter(lr.values()), None)
+    elif isinstance(lr, (list, tuple)) and lr:
+        first = lr[0]
+    if isinstance(first, np.ndarray):
+        return 1.0, copy.deepcopy(lr)
+    return lr, None
+
+
+def _check_names(hyperparameters: dict[str, Any]) -> None:
+    """Raise TypeError if there is no such hyperparameter."""
+    known = [field.name for field in fields(RMSPropOptions)]
+    for name in hyperparameters:
+        if name not in known:
+            raise TypeError(f"{name!r} is no hyperparameter: there are {', '.join(known)}")
+
+
+def _numeric(options: RMSPropOptions) -> RMSPropOptions:
+    """Return `options` if a loop without an objective can honour its learning rate."""
+    if isinstance(options.lr, str):
+        raise ValueError("lr must be a number, a schedule or arrays, got 'auto'")
+    if isinstance(options.lr, schedules.plateau):
+        raise ValueError(f"lr must not depend on the objective, got {options.lr!r}")
+    return options
+
+
+def _names(options: Sequence[RMSPropOptions], extras: UpdateOptions) -> list[str]:
+    """Return the names of the accumulators that are used."""
+    used = {
+        "mean_square": True,
+        "mean": any(o.centered for o in options),
+        "momentum_buffer": any(o.momentum != 0 for o in options),
+        "average": extras.ema_decay is not None,
+        "last_step": extras.lazy_decay,
+    }
+    return [name for name, is_used in used.items() if is_used]
+
+
+def _signature(xs: list[Any], gs: list[Any]) -> Any:
+    """Return all that decides how arrays are updated, but where they are."""
+    try:
+        return (
+            [(type(x), x.dtype, x.shape, x.flags.num & FLAGS) for x in xs],
+            [(type(g), g.dtype, g.shape, g.flags.num & FLAGS) for g in gs],
+        )
+    except AttributeError:  # no arrays: the checks say so
+        return None
+
+
+def _check_array(label: str, array: Any) -> None:
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+        advice = ": give tensor.detach().numpy()" if hasattr(array, "detach") else ""
+        kind = f"{type(array).__module__}.{type(array).__name__}".removeprefix("builtins.")
+        raise TypeError(f"{label} must be a NumPy array, got {kind}{advice}")
+
+
+def _check_grad(label: str, g: Any, x: np.ndarray, shape: tuple[int, ...]) -> None:
+    _check_array(label, g)
+    if g.shape != shape or g.dtype.newbyteorder("=") != x.dtype.newbyteorder("="):
+        kind = ValueError if g.shape != shape else TypeError
+        raise kind(
+            f"{label} must be of shape {shape} and dtype {x.dtype}, "
+            f"got shape {g.shape} and dtype {g.dtype}"
+        )
+
+
+def _check_rates(label: str, lr: Any, x: np.ndarray) -> None:
+    _check_array(label, lr)
+    if lr.shape != x.shape or lr.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{label} must be real and of shape {x.shape}, got shape {lr.shape} "
+            f"and dtype {lr.dtype}"
+        )
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = lr.astype(DTYPES[x.dtype.newbyteorder("=")][1])
+    wrong = ~((rounded > 0) & (rounded < np.inf))
+    if wrong.any():
+        raise ValueError(f"{label} must be positive and finite, got {lr[wrong].flat[0]!r}")
+
+
+def _check_rows(label: str, rows: Any, params: str, x: np.ndarray) -> None:
+    _check_array(label, rows)
+    if x.ndim == 0:
+        raise ValueError(f"{params} must have rows, got an array of no dimension")
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise ValueError(
+            f"{label} must be of one dimension and whole numbers, got shape {rows.shape} "
+            f"and dtype {rows.dtype}"
+        )
+    wrong = (rows < 0) | (rows >= len(x))
+    if wrong.any():
+        raise ValueError(f"{label} must be in [0, {len(x)}), got {rows[wrong][0]}")
+
+
+def _sum_rows(rows: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct rows in order, and the sum of the gradients of each."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    first = np.flatnonzero(np.diff(ordered, prepend=-1))
+    if first.size == rows.size:
+        return ordered, np.take(g, order, 0)
+    return ordered[first], np.add.reduceat(np.take(g, order, 0), first, axis=0)
+
+
+def _like(x: np.ndarray, values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return `values` laid out as `x`; for complex numbers in both parts."""
+    array = np.empty_like(x, dtype, subok=False)
+    array.real = values
+    if dtype.kind == "c":
+        array.imag = values
+    return array
