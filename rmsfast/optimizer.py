@@ -204,7 +204,8 @@ class RMSProp:
             layout and byte order, writeable. The structure, shapes and dtypes
             are those of the first update.
         grads : the same
-            Gradients, of the same structure, shapes and dtypes.
+            Gradients, of the same structure, shapes and dtypes. Each may
+            overlap its own parameters, not others'.
 
         Raises
         ------
@@ -333,8 +334,9 @@ class RMSProp:
                         f"{label} must have the dtype of the updates before, accumulators "
                         f"are {state[k].dtype}, got {x.dtype}"
                     )
-        if len({id(x) for x in xs}) != len(xs):
-            raise ValueError("params must not hold the same array twice")
+        places = [x.ctypes.data for x in xs if x.size > 0]
+        if len(set(places)) != len(places):
+            raise ValueError("params must not hold the same memory twice")
 
     def _group_of(self, tree: Tree) -> list[int]:
         """Return, for each array, which of `self._options` are its own."""

@@ -108,9 +108,11 @@ class Pass:
         self._update = cpu.update_pass(self.T, self.variant, False)
 
     def point(self, xs: list[np.ndarray], gs: list[np.ndarray]) -> None:
-        """Say where parameters and gradients are now."""
+        """Say where parameters and gradients are now; copy gradients that overlap parameters."""
         for row, k in enumerate(self.direct):
-            cpu.point(self.table, row, xs[k], gs[k])
+            if cpu.point(self.table, row, xs[k], gs[k]):
+                gs[k] = gs[k].copy("K")
+                cpu.point(self.table, row, xs[k], gs[k])
 
     def update(self, xs: list[np.ndarray], gs: list[np.ndarray]) -> None:
         """Update all arrays in place, after `point`."""
@@ -144,7 +146,8 @@ class Pass:
             The sum of the squares; the largest magnitude, inf if one is not
             finite, 0 if it is not wanted.
         """
-        kind = self.T, self.coupled and self.variant.clip_norm
+        coupled = self.coupled and self.variant.clip_norm
+        kind = self.T, coupled, coupled and self.variant.maximize
         squares, tops = [0.0], [0.0]
 
         def take(table: np.ndarray, offsets: np.ndarray, blocks: np.ndarray, large: bool) -> None:
@@ -186,7 +189,7 @@ class Pass:
         table, offsets = np.zeros((1, cpu.COLUMNS), np.int64), np.zeros(2, np.int64)
         places = (cpu.X, cpu.G, *(COLUMNS[name] for name in columns))
         arrays = (x, g, *columns.values())
-        common = ["contig", "aligned", "nbo"]
+        common = ["contig", "aligned", "nbo", "overlap_assume_elementwise"]
         flags: Any = [
             [*common, "readonly" if c in (cpu.G, cpu.LR) else "readwrite"] for c in places
         ]
@@ -196,7 +199,7 @@ class Pass:
         for operands in parts:
             with np.nditer(
                 operands,
-                ["buffered", "external_loop"],
+                ["buffered", "external_loop", "copy_if_overlap"],
                 flags,
                 [self.T] * len(places),
                 casting="same_kind",
