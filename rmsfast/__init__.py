@@ -1,6 +1,7 @@
 """RMSProp, compiled: a method of `scipy.optimize.minimize`, an optimizer object, kernels."""
 
 from rmsfast import kernels, objectives, schedules
+from rmsfast.many import ManyResult, PerProblem, minimize_chunks, minimize_many
 from rmsfast.minimize import rmsprop
 from rmsfast.objective import Objective
 from rmsfast.optimizer import RMSProp
@@ -8,11 +9,15 @@ from rmsfast.options import RMSPropOptions
 from rmsfast.solver import Solver
 
 __all__ = [
+    "ManyResult",
     "Objective",
+    "PerProblem",
     "RMSProp",
     "RMSPropOptions",
     "Solver",
     "kernels",
+    "minimize_chunks",
+    "minimize_many",
     "objectives",
     "rmsprop",
     "schedules",

@@ -51,27 +51,28 @@ def check_start(x0: Any) -> np.ndarray:
     return x0
 
 
-def check_bounds(bounds: Any, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return lower and upper bounds as arrays of the shape and dtype of `x0`.
+def read_bounds(bounds: Any, n: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower and upper bounds as arrays of shape ``(n,)``.
 
     Parameters
     ----------
     bounds : None, Bounds, sequence of (lower, upper) pairs, or ndarray of shape (n, 2)
         In pairs, None stands for no bound.
-    x0 : ndarray, shape (n,)
-        The start, which must lie within the bounds.
+    n : int
+        Number of variables.
+    dtype : dtype
+        Of the arrays returned.
 
     Raises
     ------
     TypeError
         If `bounds` is none of these.
     ValueError
-        If the length is wrong, a bound is NaN, a lower bound exceeds the upper,
-        or `x0` lies outside.
+        If the length is wrong, a bound is NaN, or a lower bound exceeds the
+        upper.
     """
-    n = x0.size
     if bounds is None:
-        return np.full(n, -np.inf, x0.dtype), np.full(n, np.inf, x0.dtype)
+        return np.full(n, -np.inf, dtype), np.full(n, np.inf, dtype)
     if isinstance(bounds, Bounds):
         low, high = bounds.lb, bounds.ub
     else:
@@ -87,13 +88,19 @@ def check_bounds(bounds: Any, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         high = [np.inf if high is None else high for _, high in pairs]
     lower, upper = _bound(low, n), _bound(high, n)
     with np.errstate(over="ignore"):  # beyond the range of the dtype there is no bound
-        lower, upper = lower.astype(x0.dtype), upper.astype(x0.dtype)
+        lower, upper = lower.astype(dtype), upper.astype(dtype)
     crossed = ~(lower <= upper)
     if crossed.any():
         i = int(np.argmax(crossed))
         raise ValueError(
             f"bounds[{i}]: the lower bound must not exceed the upper, got {lower[i]} and {upper[i]}"
         )
+    return lower, upper
+
+
+def check_bounds(bounds: Any, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bounds on a start, which must lie within them; see `read_bounds`."""
+    lower, upper = read_bounds(bounds, x0.size, x0.dtype)
     outside = (x0 < lower) | (x0 > upper)
     if outside.any():
         i = int(np.argmax(outside))
@@ -171,7 +178,7 @@ class Solver:
         self.hyper.check_dtype(x0.dtype)
         lower, upper = check_bounds(bounds, x0)
         bounded = bounds is not None and bool((np.isfinite(lower) | np.isfinite(upper)).any())
-        self._calls = (1, 1)
+        self.calls = (1, 1)
         self._start(x0, lower, upper, bounded)
 
     def _start(self, x0: np.ndarray, lower: np.ndarray, upper: np.ndarray, bounded: bool) -> None:
@@ -186,8 +193,8 @@ class Solver:
         if not auto:
             w[core.MEAN_SQUARE] = hyper.initial_scale
             w[core.MEAN] = w[core.BUFFER] = 0.0
-        self._record = np.frombuffer(bytearray(_blank(hyper, options)), core.STATE)
-        state = self._record[0]
+        self.record = np.frombuffer(bytearray(_blank(hyper, options)), core.STATE)
+        state = self.record[0]
         state["bounded"] = bounded
         state["plain"] = not bounded and not auto and hyper.is_plain
         self._schedule = None
@@ -210,7 +217,7 @@ class Solver:
         nfev, njev : int
             Calls per evaluation: `maxfun` and the result count them.
         """
-        self._calls = (nfev, njev)
+        self.calls = (nfev, njev)
         self.state["max_evaluations"] = min(max(1, self.options.maxfun // nfev), _MANY)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -218,7 +225,7 @@ class Solver:
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         vars(self).update(values)
-        self.state = self._record[0]  # compiled code writes into the array
+        self.state = self.record[0]  # compiled code writes into the array
 
     def __copy__(self) -> Solver:
         return copy.deepcopy(self)
@@ -363,7 +370,7 @@ class Solver:
         """
         state = self.state
         code = int(state["status"])
-        nfev, njev = self._calls
+        nfev, njev = self.calls
         return OptimizeResult(
             x=self.w[core.X + state["best"]].copy(),
             fun=self.value(state["f_best"]),

@@ -40,7 +40,7 @@ def _evaluate(typingctx: Any, address: Any, x: Any, g: Any, args: Any) -> Any:
 
 
 @intrinsic
-def _borrow(typingctx: Any, array: Any) -> Any:
+def borrow(typingctx: Any, array: Any) -> Any:
     """Return `array` without its reference count, for as long as the caller holds it.
 
     Every row ``w[i]`` counts a reference in and out, and each of these atomic
@@ -85,7 +85,7 @@ def _run_auto(
     rates: np.ndarray,
     evaluations: int,
 ) -> int:
-    return _loop(advance_auto, address, args, _borrow(w), state, rates, evaluations)
+    return _loop(advance_auto, address, args, borrow(w), state, rates, evaluations)
 
 
 def _run_numeric(
@@ -96,7 +96,7 @@ def _run_numeric(
     rates: np.ndarray,
     evaluations: int,
 ) -> int:
-    return _loop(advance_numeric, address, args, _borrow(w), state, rates, evaluations)
+    return _loop(advance_numeric, address, args, borrow(w), state, rates, evaluations)
 
 
 @functools.cache

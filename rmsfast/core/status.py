@@ -11,6 +11,8 @@ XTOL = 6
 LIMIT_CYCLE = 7
 NONFINITE_START = 8
 INCONSISTENT = 9
+OBJECTIVE = 10
+INTERRUPTED = 98
 CALLBACK = 99  # as in SciPy
 
 SUCCESS = (GTOL, FTOL, XTOL)
@@ -38,5 +40,9 @@ MESSAGE = {
     LIMIT_CYCLE: "The run ended in a limit cycle: with a constant lr every step has the length "
     "of lr in the end. Use lr='auto', or a decreasing schedule such as lr=rmsfast.schedules."
     "plateau(lr).",
+    OBJECTIVE: "The objective raised an exception. Solve this problem alone, with rmsfast.rmsprop, "
+    "to see it.",
+    INTERRUPTED: "Ctrl-C came before this problem was solved; the best point until then is "
+    "returned.",
     CALLBACK: "`callback` raised `StopIteration`.",
 }

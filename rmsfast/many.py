@@ -1,0 +1,592 @@
+"""Many problems at once."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import fields
+from multiprocessing import Pool
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from scipy.optimize import Bounds, OptimizeResult
+
+from rmsfast.core import queue, status
+from rmsfast.core import solver as core
+from rmsfast.core.drivers import address
+from rmsfast.minimize import rmsprop
+from rmsfast.objective import Evaluator, evaluator, real_dtype
+from rmsfast.options import (
+    ReportOptions,
+    RMSPropOptions,
+    SolverOptions,
+    check_count,
+    check_flag,
+    take,
+)
+from rmsfast.solver import Solver, read_bounds
+
+LOOK_SECONDS = 0.1  # between two looks at the threads
+CHUNKSIZE = 1000  # problems that a worker solves at a time
+
+
+class PerProblem:
+    """An argument that each problem has its own of: problem k gets ``array[k]``.
+
+    Parameters
+    ----------
+    array : array_like, shape (n_problems, ...)
+        Numbers; one number, or one array, for each problem.
+
+    Raises
+    ------
+    TypeError
+        If `array` does not hold numbers.
+    ValueError
+        If it has no axis for the problems.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rmsfast
+    >>> @rmsfast.Objective
+    ... def distance(x, g, target):
+    ...     g[0] = x[0] - target
+    ...     return 0.5 * g[0] ** 2
+    >>> targets = rmsfast.PerProblem(np.array([1.0, 2.0, 3.0]))
+    >>> result = rmsfast.minimize_many(distance, np.zeros((3, 1)), args=(targets,))
+    >>> result.x.ravel().round(6)
+    array([1., 2., 3.])
+    """
+
+    def __init__(self, array: Any) -> None:
+        array = np.asarray(array)
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"PerProblem must hold numbers, got dtype {array.dtype}")
+        if array.ndim == 0:
+            raise ValueError("PerProblem must have a first axis of problems, got a scalar")
+        if array.dtype == bool and array.ndim == 1:
+            array = array.astype(np.uint8)  # compiled code tells arguments apart by identity
+        self.array = np.ascontiguousarray(array)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, problems: Any) -> PerProblem:
+        """Return the argument of some problems."""
+        return PerProblem(self.array[problems])
+
+    def __repr__(self) -> str:
+        return f"PerProblem(shape {self.array.shape}, dtype {self.array.dtype})"
+
+
+class ManyResult(OptimizeResult):
+    """What `minimize_many` found: arrays with a leading axis of the problems.
+
+    Attributes
+    ----------
+    x, jac : ndarray, shape (n_problems, n)
+        The best point of each problem, and the gradient there.
+    fun : ndarray, shape (n_problems,)
+        The value there.
+    nit, nfev, njev, status : ndarray of int, shape (n_problems,)
+        Iterations, calls of the objective and of its gradient, and why each
+        problem ended; see `rmsfast.rmsprop`.
+    success : ndarray of bool, shape (n_problems,)
+        Whether it ended well.
+    """
+
+    @property
+    def message(self) -> np.ndarray:
+        """Why each problem ended: an array of str."""
+        codes, places = np.unique(self.status, return_inverse=True)
+        errors = self.get("errors", {})
+        texts = np.array([status.MESSAGE[int(code)] for code in codes], dtype=object)
+        messages = texts[places] if codes.size else np.empty(0, dtype=object)
+        for k, error in errors.items():
+            messages[k] = error
+        return messages
+
+    @property
+    def best(self) -> OptimizeResult:
+        """The problem with the lowest value, as the result of a single run, with its `index`.
+
+        Raises
+        ------
+        ValueError
+            If no problem has a value.
+        """
+        if self.fun.size == 0 or np.isnan(self.fun).all():
+            raise ValueError("best: no problem has a value")
+        k = int(np.nanargmax(self.fun) if self.maximize else np.nanargmin(self.fun))
+        names = ("x", "fun", "jac", "nit", "nfev", "njev", "status", "success")
+        single = OptimizeResult({name: self[name][k] for name in names})
+        single.message, single.index = self.message[k], k
+        return single
+
+    def __repr__(self) -> str:
+        count = len(self.fun)
+        lines = [f"{count} problems, {int(self.success.sum())} solved"]
+        codes, counts = np.unique(self.status, return_counts=True)
+        for code, many in zip(codes, counts, strict=True):
+            lines.append(f"  status {code:2d}: {many:>8d}  {status.MESSAGE[int(code)]}")
+        finite = self.fun[np.isfinite(self.fun)]
+        if finite.size:
+            low, middle, high = np.quantile(finite, [0.0, 0.5, 1.0])
+            lines.append(f"  fun:  lowest {low:.6g}, median {middle:.6g}, highest {high:.6g}")
+            lines.append(f"  nfev: {int(self.nfev.sum())} in all, at most {int(self.nfev.max())}")
+        return "\n".join(lines)
+
+
+def minimize_many(
+    fun: Any,
+    x0s: Any,
+    args: Any = (),
+    *,
+    jac: Any = None,
+    bounds: Any = None,
+    workers: int | Callable[..., Any] | None = None,
+    chunksize: int | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> ManyResult:
+    """Minimize a function from many starts, or with many sets of arguments.
+
+    Each problem is solved as `rmsfast.rmsprop` solves it alone, to the last
+    bit, and stops by itself. Compiled objectives are solved in compiled code
+    on all cores.
+
+    Parameters
+    ----------
+    fun : callable, Objective, CFunc or LowLevelCallable
+        The objective, in any form that `rmsfast.rmsprop` takes.
+    x0s : array_like, shape (n_problems, n)
+        The starts. float32 stays float32, other real numbers become float64.
+    args : tuple, optional
+        Further arguments of `fun` and `jac`, shared by all problems; one
+        wrapped in `rmsfast.PerProblem` gives each problem its own.
+    jac : callable, bool or None, optional
+        As in `rmsfast.rmsprop`.
+    bounds : Bounds, sequence of pairs, array or PerProblem, optional
+        Bounds on the variables, shared; or a `Bounds` with arrays of shape
+        ``(n_problems, n)``, or a `PerProblem` array of shape ``(n_problems, n,
+        2)``.
+    workers : int or callable, optional
+        Number of threads for a compiled objective, of processes for one in
+        Python; -1 for all cores. Default: all of Numba's threads; one process.
+        Or a function like `map`: ``workers(solve, chunks)`` calls `solve`, which
+        can be pickled, with each of `chunks`, anywhere, and returns the results
+        in order.
+    chunksize : int, optional
+        Problems that a process, or one call of a function like `map`, solves at
+        a time. Default: 1000.
+    progress : bool, optional
+        Show a progress bar; needs tqdm.
+    **options
+        Those of `rmsfast.rmsprop`, but `return_all` and `disp`.
+
+    Returns
+    -------
+    ManyResult
+        An `OptimizeResult` whose entries have a leading axis of problems: `x`,
+        `fun`, `jac`, `nit`, `nfev`, `njev`, `status`, `success`, `message`; and
+        `best`, the problem with the lowest value. Printed it is a summary.
+
+        Beside those of `rmsfast.rmsprop`, `status` may be 10, the objective
+        raised an exception, or 98, Ctrl-C came before the problem was solved.
+        Other problems are not disturbed by either.
+
+    Raises
+    ------
+    TypeError
+        If an argument or option is of the wrong type.
+    ValueError
+        If a start, a bound or an option is outside its bounds, or a `PerProblem`
+        argument is of another length than `x0s`.
+    Exception
+        What the objective raised, if it raised for every problem.
+
+    See Also
+    --------
+    rmsfast.minimize_chunks : for more problems than memory holds.
+    rmsfast.multistart : one function, many starts, its minima in order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rmsfast
+    >>> from rmsfast.objectives import rosenbrock
+    >>> x0s = np.random.default_rng(0).uniform(-2, 2, (1000, 2))
+    >>> result = rmsfast.minimize_many(rosenbrock, x0s)
+    >>> int(result.success.sum()), result.best.x.round(4)
+    (1000, array([1., 1.]))
+    """
+    problems = _Problems(fun, x0s, args, jac, bounds, options)
+    chunksize = CHUNKSIZE if chunksize is None else check_count("chunksize", chunksize, 1)
+    check_flag("progress", progress)
+    count = None if callable(workers) else _worker_count(workers)
+    with _bar(len(problems.x0s), progress) as report:
+        if callable(workers):
+            result = _solve_by_map(problems, workers, chunksize, report)
+        elif problems.compiled or count in (None, 1):
+            result = problems.solve(count, report)
+        else:
+            with Pool(count) as pool:
+                result = _solve_by_map(problems, pool.imap, chunksize, report)
+    if len(result.status) and (result.status == status.OBJECTIVE).all():
+        problems.solve_alone(0)  # raises
+    return result
+
+
+def minimize_chunks(fun: Any, chunks: Iterable[Any], **options: Any) -> Iterator[ManyResult]:
+    """Minimize chunk after chunk of problems, for more than memory holds.
+
+    Parameters
+    ----------
+    fun : callable, Objective, CFunc or LowLevelCallable
+        The objective.
+    chunks : iterable
+        Of starts, arrays of shape ``(n_problems, n)``, or of pairs ``(starts,
+        args)``.
+    **options
+        Further arguments of `minimize_many`.
+
+    Yields
+    ------
+    ManyResult
+        Of one chunk, before the next is taken from `chunks`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rmsfast
+    >>> from rmsfast.objectives import beale
+    >>> rng = np.random.default_rng(0)
+    >>> chunks = (rng.uniform(0.0, 2.0, (100, 2)) for _ in range(3))
+    >>> [len(result.fun) for result in rmsfast.minimize_chunks(beale, chunks)]
+    [100, 100, 100]
+    """
+    for chunk in chunks:
+        if isinstance(chunk, tuple):
+            starts, args = chunk
+            yield minimize_many(fun, starts, args, **options)
+        else:
+            yield minimize_many(fun, chunk, **options)
+
+
+class _Problems:
+    """The problems, checked."""
+
+    def __init__(
+        self, fun: Any, x0s: Any, args: Any, jac: Any, bounds: Any, options: dict[str, Any]
+    ) -> None:
+        self.fun, self.jac = fun, jac
+        self.x0s = _check_starts(x0s)
+        count = len(self.x0s)
+        self.args = args if isinstance(args, tuple) else (args,)
+        for i, value in enumerate(self.args):
+            if isinstance(value, PerProblem) and len(value) != count:
+                raise ValueError(
+                    f"args[{i}] must have one entry for each of the {count} problems, "
+                    f"got {len(value)}"
+                )
+        self.lower, self.upper = _check_bounds(bounds, self.x0s)
+        self.bounded = bool((np.isfinite(self.lower) | np.isfinite(self.upper)).any())
+        for name in ("disp", "return_all"):
+            if name in options:
+                raise TypeError(f"{name} is for a single run, got {name}={options[name]!r}")
+        rest = dict(options)
+        self.report = take(ReportOptions, rest)
+        start = self.x0s[0] if count else np.zeros(self.x0s.shape[1], self.x0s.dtype)
+        self.template = Solver(start, **rest)
+        self.template.state["bounded"] = self.bounded
+        if self.bounded:
+            self.template.state["plain"] = False
+        self.options = {name: value for name, value in options.items() if name in _KNOWN}
+
+        self._evaluate: Evaluator | None = None
+        if count:
+            self._example = self.args_of(0)
+            lower, upper = self._box = self.bounds_of(0)
+            self._evaluate = evaluator(
+                fun, jac, self._example, lower, upper, start, self.report.finite_diff
+            )
+            self.template.count(self._evaluate.nfev, self._evaluate.njev)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the objective is compiled."""
+        return self._evaluate is not None and self._evaluate.signature is not None
+
+    def args_of(self, k: int) -> tuple[Any, ...]:
+        """Return the arguments of problem `k`."""
+        return tuple(a.array[k] if isinstance(a, PerProblem) else a for a in self.args)
+
+    def bounds_of(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return lower and upper bounds of problem `k`."""
+        row = k if len(self.lower) > 1 else 0
+        return self.lower[row], self.upper[row]
+
+    def part(self, problems: slice) -> tuple[Any, ...]:
+        """Return starts, arguments and bounds of some problems."""
+        rows = problems if len(self.lower) > 1 else slice(None)
+        args = tuple(a[problems] if isinstance(a, PerProblem) else a for a in self.args)
+        bounds = Bounds(self.lower[rows], self.upper[rows]) if self.bounded else None
+        return self.x0s[problems], args, bounds
+
+    def solve(self, threads: int | None, report: Callable[[int], Any]) -> ManyResult:
+        """Solve all problems in this process.
+
+        Parameters
+        ----------
+        threads : int or None
+            For a compiled objective; None for all of Numba's.
+        report : callable
+            Is told how many problems have ended.
+
+        Returns
+        -------
+        ManyResult
+            Of all, also after Ctrl-C.
+        """
+        count, n = self.x0s.shape
+        ends = np.zeros((count, 3), np.int64)
+        ends[:, queue.STATUS] = status.RUNNING
+        fun, jac = np.full(count, np.nan), np.full((count, n), np.nan, self.x0s.dtype)
+        found = self.x0s.copy(), fun, jac, ends
+        errors: dict[int, str] = {}
+        if self._evaluate is not None and self.compiled:
+            threads = numba.get_num_threads() if threads is None else threads
+            self._solve_compiled(self._evaluate, min(threads, count), report, found)
+        else:
+            self._solve_in_python(report, found, errors)
+        codes, evaluations = ends[:, queue.STATUS].copy(), ends[:, queue.EVALUATIONS]
+        codes[codes == status.RUNNING] = status.INTERRUPTED
+        nfev, njev = self.template.calls
+        return ManyResult(
+            x=found[0],
+            fun=-fun if self.template.hyper.maximize else fun,
+            jac=jac,
+            nit=ends[:, queue.NIT].copy(),
+            nfev=evaluations * nfev,
+            njev=evaluations * njev,
+            status=codes,
+            success=np.isin(codes, status.SUCCESS),
+            maximize=bool(self.template.hyper.maximize),
+            errors=errors,
+        )
+
+    def _solve_compiled(
+        self, evaluate: Evaluator, threads: int, report: Callable[[int], Any], found: Any
+    ) -> None:
+        """Solve in compiled code, on threads that share a queue."""
+        template = self.template
+        stacked = self._stack(evaluate.args)
+        signature: Any = evaluate.signature
+        example_type = types.Tuple(signature.args[2:])
+        stacked_type = _stacked_type(example_type, evaluate.args, stacked)
+        run = queue.queue_driver(signature, stacked_type, template.hyper.lr == "auto")
+        entry = address(evaluate.function, signature)
+        counters, rates = np.zeros(3, np.int64), self._rates()
+
+        def work() -> None:
+            run(
+                *(entry, stacked, evaluate.args, self.x0s, self.lower, self.upper),
+                *(template.record, rates, template.hyper.initial_scale),
+                *(np.empty_like(template.w), np.empty(1, core.STATE), counters),
+                *found,
+            )
+
+        with ThreadPoolExecutor(threads) as pool:
+            running: set[Future[None]] = {pool.submit(work) for _ in range(threads)}
+            try:
+                while running:
+                    done, running = wait(running, LOOK_SECONDS)
+                    report(int(counters[queue.DONE]))
+                    for each in done:
+                        each.result()
+            except KeyboardInterrupt:
+                pass
+            finally:
+                counters[queue.STOP] = 1
+
+    def _stack(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments of problem 0 with all problems' in place of its own."""
+        whole = {
+            id(own): each.array
+            for own, each in zip(self._example, self.args, strict=True)
+            if isinstance(each, PerProblem)
+        }
+        if len(self.lower) > 1:
+            whole |= {id(self._box[0]): self.lower, id(self._box[1]): self.upper}
+
+        def stack(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(stack(part) for part in value)
+            return whole.get(id(value), value)
+
+        return stack(args)
+
+    def _rates(self) -> np.ndarray:
+        """Return the learning rate of each step, or nothing if it does not change."""
+        solver = Solver(self.x0s[0], **self.options)
+        steps = int(min(solver.options.maxiter, solver.options.maxfun))
+        rates = solver.rates(steps)
+        while 0 < rates.size < steps:  # a schedule that fails further on raises here
+            solver.state["evaluations"] = rates.size
+            more = solver.rates(steps)
+            if more.size == 0:
+                break
+            rates = np.concatenate([rates, more])
+        return rates
+
+    def _solve_in_python(
+        self, report: Callable[[int], Any], found: Any, errors: dict[int, str]
+    ) -> None:
+        """Solve one after the other."""
+        x, fun, jac, ends = found
+        sign = -1.0 if self.template.hyper.maximize else 1.0
+        try:
+            for k in range(len(self.x0s)):
+                try:
+                    single = self.solve_alone(k)
+                except Exception as error:
+                    ends[k, queue.STATUS] = status.OBJECTIVE
+                    errors[k] = f"The objective raised {type(error).__name__}: {error}"
+                else:
+                    x[k], fun[k], jac[k] = single.x, sign * single.fun, single.jac
+                    nfev, _ = self.template.calls
+                    ends[k] = single.status, single.nit, single.nfev // nfev
+                report(k + 1)
+        except KeyboardInterrupt:
+            pass
+
+    def solve_alone(self, k: int) -> OptimizeResult:
+        """Solve problem `k` by itself."""
+        bounds = Bounds(*self.bounds_of(k)) if self.bounded else None
+        return rmsprop(
+            self.fun, self.x0s[k], self.args_of(k), self.jac, bounds=bounds, **self.options
+        )
+
+
+def _stacked_type(example: Any, own: Any, stacked: Any) -> Any:
+    """Return the Numba type of `stacked`: that of `own`, `example`, where they are the same."""
+    if own is stacked:
+        return example
+    if isinstance(own, tuple):
+        parts = zip(tuple(example), own, stacked, strict=True)
+        return types.Tuple([_stacked_type(*part) for part in parts])
+    return numba.typeof(stacked)
+
+
+def _solve_part(
+    fun: Any, jac: Any, options: dict[str, Any], part: tuple[Any, ...]
+) -> tuple[ManyResult, dict[int, str]]:
+    """Solve some of the problems, in a process of its own."""
+    x0s, args, bounds = part
+    return _Problems(fun, x0s, args, jac, bounds, options).solve(1, lambda done: None)
+
+
+def _solve_by_map(
+    problems: _Problems,
+    workers: Callable[..., Any],
+    chunksize: int,
+    report: Callable[[int], Any],
+) -> ManyResult:
+    """Solve chunks of problems by a function like `map`."""
+    count = len(problems.x0s)
+    starts = range(0, count, chunksize)
+    solve = functools.partial(_solve_part, problems.fun, problems.jac, problems.options)
+    parts = []
+    for part in workers(solve, [problems.part(slice(k, k + chunksize)) for k in starts]):
+        parts.append(part)
+        report(min(len(parts) * chunksize, count))
+    if not parts:
+        return problems.solve(1, report)
+    whole = ManyResult(parts[0])
+    for name, value in whole.items():
+        if isinstance(value, np.ndarray):
+            whole[name] = np.concatenate([part[name] for part in parts])
+    whole.errors = {
+        first + k: text
+        for first, part in zip(starts, parts, strict=True)
+        for k, text in part.errors.items()
+    }
+    return whole
+
+
+@contextmanager
+def _bar(total: int, wanted: bool) -> Iterator[Callable[[int], Any]]:
+    """Show how many problems have ended, if `wanted`."""
+    if not wanted:
+        yield lambda done: None
+        return
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise ImportError("progress=True needs tqdm: pip install tqdm") from error
+    with tqdm(total=total, unit=" problems") as bar:
+        yield lambda done: bar.update(done - bar.n)
+
+
+def _worker_count(workers: Any) -> int | None:
+    """Return how many threads or processes are wanted, None if that is not said."""
+    if workers is None:
+        return None
+    if workers == -1:
+        return os.cpu_count() or 1
+    return check_count("workers", workers, 1)
+
+
+def _check_starts(x0s: Any) -> np.ndarray:
+    """Return the starts as a new contiguous float64 or float32 array."""
+    x0s = np.asarray(x0s)
+    if x0s.ndim != 2:
+        raise ValueError(f"x0s must have shape (n_problems, n), got shape {x0s.shape}")
+    if x0s.shape[1] == 0:
+        raise ValueError(f"x0s must have at least one variable, got shape {x0s.shape}")
+    x0s = np.array(x0s, real_dtype(x0s, "x0s"), order="C")
+    wrong = ~np.isfinite(x0s)
+    if wrong.any():
+        k, i = np.argwhere(wrong)[0]
+        raise ValueError(f"x0s must be finite, got x0s[{k}, {i}] = {x0s[k, i]}")
+    return x0s
+
+
+def _check_bounds(bounds: Any, x0s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower and upper bounds, with one row for all problems or one for each."""
+    count, n = x0s.shape
+    if isinstance(bounds, PerProblem):
+        if bounds.array.shape != (count, n, 2):
+            raise ValueError(
+                f"bounds must have shape {(count, n, 2)} for each problem its own, "
+                f"got {bounds.array.shape}"
+            )
+        bounds = Bounds(bounds.array[..., 0], bounds.array[..., 1])
+    if isinstance(bounds, Bounds) and max(np.ndim(bounds.lb), np.ndim(bounds.ub)) == 2:
+        sides = [np.broadcast_to(side, (count, n)).ravel() for side in (bounds.lb, bounds.ub)]
+        lower, upper = read_bounds(Bounds(*sides), count * n, x0s.dtype)
+        lower, upper = lower.reshape(count, n), upper.reshape(count, n)
+    else:
+        lower, upper = (side[None, :] for side in read_bounds(bounds, n, x0s.dtype))
+    outside = (x0s < lower) | (x0s > upper)
+    if outside.any():
+        k, i = np.argwhere(outside)[0]
+        row = k if len(lower) > 1 else 0
+        raise ValueError(
+            f"x0s[{k}, {i}] must be in its bounds [{lower[row, i]}, {upper[row, i]}], "
+            f"got {x0s[k, i]}"
+        )
+    return lower, upper
+
+
+_KNOWN = {
+    "preset",
+    "tol",
+    *(f.name for kind in (RMSPropOptions, SolverOptions, ReportOptions) for f in fields(kind)),
+}
