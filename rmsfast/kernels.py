@@ -20,7 +20,7 @@ from rmsfast.core.rule import (
     step,
     with_lr,
 )
-from rmsfast.options import RMSPropOptions, check_count, check_number
+from rmsfast.options import RMSPropOptions, check_count, check_names, check_number
 
 __all__ = [
     "Hyper",
@@ -65,7 +65,8 @@ def hyper(
     Returns
     -------
     Hyper
-        Python floats and bools. For another step: ``h._replace(lr=...,
+        Python floats and bools; in a loop over float32 use ``cast(h,
+        numpy.float32)`` with the scalar rules. For another step: ``h._replace(lr=...,
         correction=1 - h.rho**t)``.
 
     Raises
@@ -103,14 +104,18 @@ def hyper(
     >>> x.round(4)
     array([ 2.6838, -1.6838])
     """
-    for name in ("clip_norm", "initial_scale"):
+    check_names(hyperparameters)
+    elsewhere = {"clip_norm": "gradient_scale", "initial_scale": "the mean square you hand in"}
+    for name, other in elsewhere.items():
         if name in hyperparameters:
-            raise TypeError(f"a kernel cannot honour {name}: see the notes on hyper")
+            value = hyperparameters[name]
+            raise TypeError(f"{name}={value!r} has no meaning for a kernel: use {other}")
+    t = check_count("t", t, 1)
     if lr is not None:
         hyperparameters["lr"] = check_number("lr", lr, 0.0, low_open=True)
     elif preset is None:
         raise ValueError("lr must be given, or a preset that has one, got None")
     h = RMSPropOptions.preset(preset, **hyperparameters).hyper()
     scale = check_number("gradient_scale", gradient_scale, 0.0)
-    correction = 1.0 - h.rho ** check_count("t", t, 1) if h.bias_correction else 1.0
+    correction = 1.0 - h.rho**t if h.bias_correction else 1.0
     return h._replace(gradient_scale=scale, correction=correction)

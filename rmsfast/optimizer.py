@@ -6,14 +6,21 @@ import copy
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from rmsfast import schedules
 from rmsfast.core import cpu
-from rmsfast.options import RMSPropOptions, UpdateOptions, check_count, check_number, take
+from rmsfast.options import (
+    RMSPropOptions,
+    UpdateOptions,
+    check_count,
+    check_names,
+    check_number,
+    take,
+)
 from rmsfast.passes import COLUMNS, Columns, Pass
 from rmsfast.tree import Tree
 
@@ -87,7 +94,8 @@ class RMSProp:
     that does not depend on the number of threads.
 
     Complex numbers are two coordinates each, as in PyTorch. float16 is computed
-    in float32, and so are its accumulators.
+    in float32, and so are its accumulators; averages take in the parameters
+    before they are rounded.
 
     An instance may be used by several threads: updates wait for each other.
 
@@ -117,14 +125,17 @@ class RMSProp:
             options["lr"] = lr
         elif preset is None:
             raise ValueError("lr must be given, or a preset that has one, got None")
-        _check_names(options)
+        check_names(options)
         self._options = [_numeric(RMSPropOptions.preset(preset, **options))]
         self._keys: list[tuple[Any, ...]] = []
+        if not isinstance(groups, (list, tuple)):
+            raise TypeError(f"groups must be a list of dicts, got {groups!r}")
         for group in groups:
             self._add_group(group)
         self.step_count = 0
         self.skipped_count = 0
         self._tree: Tree | None = None
+        self._dtypes: list[np.dtype[Any]] = []  # of the parameters
         self._state: dict[str, list[np.ndarray]] = {}
         self._passes: list[Pass] = []  # derived from the arrays of the last call
         self._signature: Any = None
@@ -137,7 +148,7 @@ class RMSProp:
         changes = dict(group)
         keys = changes.pop("params")
         keys = tuple(keys) if isinstance(keys, (list, tuple, set, range)) else (keys,)
-        _check_names(changes)
+        check_names(changes)
         if "clip_norm" in changes:
             raise ValueError(
                 f"clip_norm is one for all groups, got {changes['clip_norm']!r} in one"
@@ -185,7 +196,7 @@ class RMSProp:
         """
         if self._extras.ema_decay is None:
             raise ValueError("average needs ema_decay, got ema_decay=None")
-        if self._tree is None or "average" not in self._state:
+        if self.step_count == 0 or self._tree is None:
             raise ValueError("average: there was no update yet")
         return self._tree.pack([a.copy("K") for a in self._state["average"]])
 
@@ -223,15 +234,19 @@ class RMSProp:
         """
         with self._lock:
             rates = self._current_rates()
+            is_first = not self._state
             xs, gs = self._bind(params, grads)
+            scale = self._scale(self._passes, xs, gs)
+            if scale is None:
+                if is_first:
+                    self._forget()
+                return
             if self._extras.lazy_decay:
                 for k, group in enumerate(self._group_of(self._tree or Tree.of(params))):
                     last = self._state["last_step"][k]
                     self._catch_up(group, self.step_count - last, self._state, k)
-                    last[...] = self.step_count
-            if self._advance(self._passes, xs, gs, rates) and self._extras.lazy_decay:
-                for last in self._state["last_step"]:
-                    last[...] = self.step_count
+                    last[...] = self.step_count + 1
+            self._advance(self._passes, xs, gs, rates, scale)
 
     def update_rows(self, params: Any, rows: Any, grads: Any) -> None:
         r"""Update some rows of the parameters in place.
@@ -296,13 +311,17 @@ class RMSProp:
         tree = self._tree or Tree.of(params)
         xs, gs = tree.leaves("params", params), tree.leaves("grads", grads)
         # What was checked once, by the values of this, need not be checked again.
-        if not self._passes or _signature(xs, gs) != self._signature:
+        signature = _signature(xs, gs)
+        if not self._passes or signature != self._signature:
             self._check_params(tree, xs)
             for k, (x, g) in enumerate(zip(xs, gs, strict=True)):
                 _check_grad(tree.label("grads", k), g, x, x.shape)
             self._allocate(tree, xs)
+            self._lay_out(xs)
             self._passes = self._make_passes(tree, xs, gs, self._state, self._rates)
-            self._signature = _signature(xs, gs)
+            self._signature = signature
+        elif len(set(map(id, xs))) != len(xs):
+            raise ValueError("params must not hold the same memory twice")
         for each in self._passes:
             each.point(xs, gs)
         return xs, gs
@@ -324,15 +343,21 @@ class RMSProp:
                 )
             state = self._state.get("mean_square")
             if state is not None:
+                dtype = x.dtype.newbyteorder("=")
                 if x.shape != state[k].shape:
                     raise ValueError(
                         f"{label} must have the shape of the updates before, "
                         f"{state[k].shape}, got {x.shape}"
                     )
-                if DTYPES[x.dtype.newbyteorder("=")][0] != state[k].dtype:
+                if self._dtypes and dtype != self._dtypes[k]:
                     raise TypeError(
-                        f"{label} must have the dtype of the updates before, accumulators "
-                        f"are {state[k].dtype}, got {x.dtype}"
+                        f"{label} must have the dtype of the updates before, "
+                        f"{self._dtypes[k]}, got {x.dtype}"
+                    )
+                if DTYPES[dtype][0] != state[k].dtype:
+                    raise TypeError(
+                        f"{label} must have the dtype of the state loaded, "
+                        f"{state[k].dtype}, got {x.dtype}"
                     )
         places = [x.ctypes.data for x in xs if x.size > 0]
         if len(set(places)) != len(places):
@@ -350,7 +375,7 @@ class RMSProp:
         return groups
 
     def _allocate(self, tree: Tree, xs: list[np.ndarray]) -> None:
-        """Make the accumulators of a first update, or lay out loaded ones as the parameters."""
+        """Check what depends on the dtypes, and make the accumulators of a first update."""
         groups = self._group_of(tree)
         if self._rates is not None:
             for k, (x, r) in enumerate(zip(xs, tree.leaves("lr", self._rates), strict=True)):
@@ -360,14 +385,19 @@ class RMSProp:
                 if group == number:
                     real = DTYPES[x.dtype.newbyteorder("=")][1]
                     self._options[number].check_dtype(np.dtype(real))
-        fresh = self._state or self._blank([self._options[n] for n in groups], xs)
-        for name, arrays in fresh.items():
-            if name in ACCUMULATORS:
-                for k, (a, x) in enumerate(zip(arrays, xs, strict=True)):
-                    if a.shape == x.shape and a.strides != np.empty_like(x, a.dtype).strides:
-                        arrays[k] = np.empty_like(x, a.dtype, subok=False)
-                        arrays[k][...] = a
-        self._state, self._tree = fresh, tree
+        if not self._state:
+            self._state = self._blank([self._options[n] for n in groups], xs)
+        self._tree, self._dtypes = tree, [x.dtype.newbyteorder("=") for x in xs]
+
+    def _lay_out(self, xs: list[np.ndarray]) -> None:
+        """Lay the accumulators out as the parameters, so that one pass runs through both."""
+        for name, arrays in self._state.items():
+            for k, (a, x) in enumerate(zip(arrays, xs, strict=True)):
+                if name in ACCUMULATORS and a.shape == x.shape:
+                    wanted = np.empty_like(x, a.dtype, subok=False)
+                    if a.strides != wanted.strides:
+                        wanted[...] = a
+                        arrays[k] = wanted
 
     def _blank(
         self, options: list[RMSPropOptions], xs: list[np.ndarray]
@@ -429,13 +459,10 @@ class RMSProp:
         xs: list[np.ndarray],
         gs: list[np.ndarray],
         rates: list[float],
-    ) -> bool:
-        """Update, and say whether it was not skipped."""
+        scale: float,
+    ) -> None:
+        """Update all arrays, and count it."""
         t = self.step_count + 1
-        scale, finite = self._scale(passes, xs, gs)
-        if self._extras.skip_nonfinite and not finite:
-            self.skipped_count += 1
-            return False
         for each in passes:
             numbers, options = each.numbers, self._options[each.group]
             numbers[cpu.RATE] = rates[each.group]
@@ -446,15 +473,14 @@ class RMSProp:
                 numbers[cpu.DECAY] = self._extras.ema_decay if t > 1 else 0.0
             each.update(xs, gs)
         self.step_count = t
-        return True
 
     def _scale(
         self, passes: list[Pass], xs: list[np.ndarray], gs: list[np.ndarray]
-    ) -> tuple[float, bool]:
-        """Return the factor that `clip_norm` asks for, and whether the gradients are finite."""
-        clip_norm = self._options[0].clip_norm
-        if clip_norm is None and not self._extras.skip_nonfinite:
-            return 1.0, True
+    ) -> float | None:
+        """Return the factor that `clip_norm` asks for, or None, counted, to skip the update."""
+        clip_norm, skips = self._options[0].clip_norm, self._extras.skip_nonfinite
+        if clip_norm is None and not skips:
+            return 1.0
 
         def measure(factor: float, largest: bool = False) -> tuple[float, float]:
             parts = [each.measure(xs, gs, factor, largest) for each in passes]
@@ -465,17 +491,20 @@ class RMSProp:
         if not UNDERFLOW < square < math.inf and (clip_norm is not None or not finite):
             _, largest = measure(1.0, largest=True)
             finite = largest < math.inf
-            if largest == 0 or not finite:
-                return 1.0, finite
-            factor = 2.0 ** -min(max(math.frexp(largest)[1], -1000), 1000)
-            square, _ = measure(factor)
-        if clip_norm is None:
-            return 1.0, finite
-        return min(1.0, clip_norm / math.sqrt(square) * factor), finite
+            if finite and largest > 0:
+                factor = 2.0 ** -min(max(math.frexp(largest)[1], -1000), 1000)
+                square, _ = measure(factor)
+        if skips and not finite:
+            self.skipped_count += 1
+            return None
+        if clip_norm is None or not finite or square == 0:
+            return 1.0
+        return min(1.0, clip_norm / math.sqrt(square) * factor)
 
     def _update_rows(self, params: Any, rows: Any, grads: Any) -> None:
         """Gather the rows, update them as whole arrays, and write them back."""
         lr = self._current_rates()
+        is_first = not self._state
         tree = self._tree or Tree.of(params)
         xs = tree.leaves("params", params)
         rs, gs = tree.leaves("rows", rows), tree.leaves("grads", grads)
@@ -507,8 +536,12 @@ class RMSProp:
         passes = self._make_passes(tree, parts, gs, state_parts, rates)
         for each in passes:
             each.point(parts, gs)
-        if not self._advance(passes, parts, gs, lr):
+        scale = self._scale(passes, parts, gs)
+        if scale is None:
+            if is_first:
+                self._forget()
             return
+        self._advance(passes, parts, gs, lr, scale)
         for k, r in enumerate(rs):
             xs[k][r] = parts[k]
             for name, arrays in state_parts.items():
@@ -575,7 +608,7 @@ class RMSProp:
         wanted = set(_names(self._options, self._extras)) if given else set()
         if not counts <= state.keys() or given != wanted:
             raise ValueError(
-                f"state must have the entries {sorted(counts | wanted)}, got {sorted(state)}"
+                f"state must have the entries {sorted(counts | wanted)}, got {list(state)}"
             )
         step_count = check_count("step_count", state["step_count"], 0)
         skipped_count = check_count("skipped_count", state["skipped_count"], 0)
@@ -589,36 +622,47 @@ class RMSProp:
             for name in _names(self._options, self._extras):
                 arrays[name] = tree.leaves(name, state[name])
                 for k, a in enumerate(arrays[name]):
-                    self._check_loaded(tree, name, k, a, arrays["mean_square"][k])
+                    self._check_loaded(tree, name, k, a, arrays["mean_square"][k], step_count)
         with self._lock:
-            self._passes, self._signature = [], None
-            self._tree = tree
+            dtypes = self._dtypes if tree is not None else []
+            self._forget()
+            self._tree, self._dtypes = tree, dtypes
             self._state = {name: [a.copy("K") for a in leaves] for name, leaves in arrays.items()}
             self.step_count, self.skipped_count = step_count, skipped_count
 
-    def _check_loaded(self, tree: Tree, name: str, k: int, a: Any, mean_square: Any) -> None:
+    def _check_loaded(
+        self, tree: Tree, name: str, k: int, a: Any, mean_square: Any, step_count: int
+    ) -> None:
         """Raise what `load_state_dict` documents for one array."""
         label = tree.label(name, k)
         _check_array(label, a)
-        if name == "last_step":
-            dtype, shape = np.dtype(np.int64), mean_square.shape[:1]
-        else:
-            dtype, shape = mean_square.dtype, mean_square.shape
-            used = _names([self._options[self._group_of(tree)[k]]], self._extras)
-            shape = shape if name in used else (0,)
+        dtype, shape = mean_square.dtype, mean_square.shape
         if name == "mean_square":
-            if dtype not in {accumulator for accumulator, _ in DTYPES.values()}:
+            if self._state:
+                dtype, shape = self._state[name][k].dtype, self._state[name][k].shape
+            elif dtype not in {accumulator for accumulator, _ in DTYPES.values()}:
                 raise TypeError(f"{label} must be of a dtype of accumulators, got {dtype}")
-            parts = (a.real, a.imag)
-            if not all(np.isfinite(part).all() and (part >= 0).all() for part in parts):
-                raise ValueError(f"{label} must be finite and at least 0")
-            if self._tree is not None and self._state["mean_square"][k].shape != shape:
-                shape = self._state["mean_square"][k].shape
+        elif name == "last_step":
+            dtype, shape = np.dtype(np.int64), shape[:1]
+        elif name not in _names([self._options[self._group_of(tree)[k]]], self._extras):
+            shape = (0,)
         if a.dtype != dtype or a.shape != shape:
             raise ValueError(
                 f"{label} must be of shape {shape} and dtype {dtype}, "
                 f"got shape {a.shape} and dtype {a.dtype}"
             )
+        high = step_count if name == "last_step" else np.inf
+        if name in ("mean_square", "last_step"):
+            for part in (a.real, a.imag):
+                wrong = ~((part >= 0) & (part <= high) & (part < np.inf))
+                if wrong.any():
+                    interval = f"[0, {high}]" if name == "last_step" else "[0, inf)"
+                    raise ValueError(f"{label} must be in {interval}, got {part[wrong][0]}")
+
+    def _forget(self) -> None:
+        """Forget all that was learnt from arrays."""
+        self._tree, self._dtypes, self._state = None, [], {}
+        self._passes, self._signature = [], None
 
     def __getstate__(self) -> dict[str, Any]:
         derived = ("_passes", "_signature", "_lock")
@@ -641,14 +685,6 @@ def _split(lr: Any) -> tuple[Any, Any]:
     if isinstance(first, np.ndarray):
         return 1.0, copy.deepcopy(lr)
     return lr, None
-
-
-def _check_names(hyperparameters: dict[str, Any]) -> None:
-    """Raise TypeError if there is no such hyperparameter."""
-    known = [field.name for field in fields(RMSPropOptions)]
-    for name in hyperparameters:
-        if name not in known:
-            raise TypeError(f"{name!r} is no hyperparameter: there are {', '.join(known)}")
 
 
 def _numeric(options: RMSPropOptions) -> RMSPropOptions:

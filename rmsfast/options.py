@@ -274,6 +274,11 @@ class RMSPropOptions:
             if not 0 < rounded < math.inf:
                 bound = "finite" if rounded > 0 else "positive"
                 raise ValueError(f"{name} must be {bound} in {dtype}, got {value!r}")
+        for name in ("initial_scale", "weight_decay"):
+            with np.errstate(over="ignore"):
+                rounded = dtype.type(getattr(self, name))
+            if not rounded < math.inf:
+                raise ValueError(f"{name} must be finite in {dtype}, got {getattr(self, name)!r}")
         for name in ("rho", "momentum"):
             if dtype.type(getattr(self, name)) == 1:
                 raise ValueError(f"{name} must be below 1 in {dtype}, got {getattr(self, name)!r}")
@@ -408,6 +413,14 @@ class UpdateOptions:
             check_number("ema_decay", self.ema_decay, 0.0, 1.0)
         check_flag("skip_nonfinite", self.skip_nonfinite)
         check_flag("lazy_decay", self.lazy_decay)
+
+
+def check_names(given: Any) -> None:
+    """Raise TypeError if one of the names `given` is no hyperparameter."""
+    for name in given:
+        if name not in _names(RMSPropOptions):
+            known = ", ".join(field.name for field in fields(RMSPropOptions))
+            raise TypeError(f"{name!r} is no hyperparameter: there are {known}")
 
 
 def take(kind: type[T], options: dict[str, Any]) -> T:

@@ -66,6 +66,7 @@ class Pass:
         )
         self.direct: list[int] = []
         self.copied: list[tuple[int, Columns]] = []
+        self._kept: list[Columns] = []  # the table knows addresses only
         self._rows: list[list[int]] = []
         self._sizes: list[int] = []
 
@@ -96,6 +97,7 @@ class Pass:
         for name, array in columns.items():
             row[COLUMNS[name]] = array.ctypes.data
         self.direct.append(k)
+        self._kept.append(columns)
         self._rows.append(row)
         self._sizes.append(x.nbytes // np.dtype(self.T).itemsize)
 

@@ -173,4 +173,4 @@ def step(
 @jit
 def average(a: float, x: float, decay: float) -> float:
     """Return the running average `a` of a parameter, moved on to its value `x`."""
-    return decay * a + (1 - decay) * x
+    return x + decay * (a - x)
