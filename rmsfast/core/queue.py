@@ -55,8 +55,10 @@ def pick(typingctx: Any, stacked: Any, k: Any, example: Any) -> Any:
             return value
         if isinstance(target, types.BaseTuple):
             parts = cgutils.unpack_tuple(builder, value)
-            types_and_parts = zip(tuple(source), tuple(target), parts, strict=True)
-            picked = [element(context, builder, s, t, part, k) for s, t, part in types_and_parts]
+            picked = [
+                element(context, builder, s, t, part, k)
+                for s, t, part in zip(source, target, parts, strict=True)
+            ]
             return context.make_tuple(builder, target, picked)
         view = context.make_array(source)(context, builder, value)
         view.meminfo = context.get_constant_null(types.MemInfoPointer(source.dtype))
