@@ -54,11 +54,9 @@ def pick(typingctx: Any, stacked: Any, k: Any, example: Any) -> Any:
         if source == target:
             return value
         if isinstance(target, types.BaseTuple):
-            parts = cgutils.unpack_tuple(builder, value)
-            picked = [
-                element(context, builder, s, t, part, k)
-                for s, t, part in zip(source, target, parts, strict=True)
-            ]
+            members: Any = target
+            parts = zip(source, members, cgutils.unpack_tuple(builder, value), strict=True)
+            picked = [element(context, builder, s, t, part, k) for s, t, part in parts]
             return context.make_tuple(builder, target, picked)
         view = context.make_array(source)(context, builder, value)
         view.meminfo = context.get_constant_null(types.MemInfoPointer(source.dtype))
