@@ -1,12 +1,13 @@
 """Run all benchmarks; write ``docs/benchmarks/README.md``, and quote it in the README."""
 
-from benchmarks import iteration, profiles, startup, wall_time
+from benchmarks import iteration, many, profiles, startup, wall_time
 from benchmarks.report import machine, quote, save
 
 QUESTIONS = (
     ("How many problems does it solve?", "profiles.md", profiles.main),
     ("What does an iteration cost?", "iteration.md", iteration.main),
     ("How long does a minimization take?", "wall_time.md", wall_time.main),
+    ("How fast are many problems?", "many.md", many.main),
     ("How long until the first result?", "startup.md", startup.main),
 )
 

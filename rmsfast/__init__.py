@@ -3,6 +3,7 @@
 from rmsfast import kernels, objectives, schedules
 from rmsfast.many import ManyResult, PerProblem, minimize_chunks, minimize_many
 from rmsfast.minimize import rmsprop
+from rmsfast.multistart import MultistartResult, multistart, starts
 from rmsfast.objective import Objective
 from rmsfast.optimizer import RMSProp
 from rmsfast.options import RMSPropOptions
@@ -10,6 +11,7 @@ from rmsfast.solver import Solver
 
 __all__ = [
     "ManyResult",
+    "MultistartResult",
     "Objective",
     "PerProblem",
     "RMSProp",
@@ -18,8 +20,10 @@ __all__ = [
     "kernels",
     "minimize_chunks",
     "minimize_many",
+    "multistart",
     "objectives",
     "rmsprop",
     "schedules",
+    "starts",
 ]
 __version__ = "0.1.0"
