@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields
-from multiprocessing import Pool
 from typing import Any
 
 import numba
 import numpy as np
 from numba import types
+from numba.extending import is_jitted
 from scipy.optimize import Bounds, OptimizeResult
 
 from rmsfast.core import queue, status
@@ -29,9 +30,12 @@ from rmsfast.options import (
     check_flag,
     take,
 )
-from rmsfast.solver import Solver, read_bounds
+from rmsfast.solver import Solver, message, read_bounds
+from rmsfast.threads import threads as reserve
 
 LOOK_SECONDS = 0.1  # between two looks at the threads
+RATES = 1024  # steps of a schedule that are asked for at first
+MANY = np.iinfo(np.int64).max
 CHUNKSIZE = 1000  # problems that a worker solves at a time
 
 
@@ -70,9 +74,7 @@ class PerProblem:
             raise TypeError(f"PerProblem must hold numbers, got dtype {array.dtype}")
         if array.ndim == 0:
             raise ValueError("PerProblem must have a first axis of problems, got a scalar")
-        if array.dtype == bool and array.ndim == 1:
-            array = array.astype(np.uint8)  # compiled code tells arguments apart by identity
-        self.array = np.ascontiguousarray(array)
+        self.array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
 
     def __len__(self) -> int:
         return len(self.array)
@@ -99,18 +101,9 @@ class ManyResult(OptimizeResult):
         problem ended; see `rmsfast.rmsprop`.
     success : ndarray of bool, shape (n_problems,)
         Whether it ended well.
+    message : ndarray of str, shape (n_problems,)
+        The status in words.
     """
-
-    @property
-    def message(self) -> np.ndarray:
-        """Why each problem ended: an array of str."""
-        codes, places = np.unique(self.status, return_inverse=True)
-        errors = self.get("errors", {})
-        texts = np.array([status.MESSAGE[int(code)] for code in codes], dtype=object)
-        messages = texts[places] if codes.size else np.empty(0, dtype=object)
-        for k, error in errors.items():
-            messages[k] = error
-        return messages
 
     @property
     def best(self) -> OptimizeResult:
@@ -124,10 +117,8 @@ class ManyResult(OptimizeResult):
         if self.fun.size == 0 or np.isnan(self.fun).all():
             raise ValueError("best: no problem has a value")
         k = int(np.nanargmax(self.fun) if self.maximize else np.nanargmin(self.fun))
-        names = ("x", "fun", "jac", "nit", "nfev", "njev", "status", "success")
-        single = OptimizeResult({name: self[name][k] for name in names})
-        single.message, single.index = self.message[k], k
-        return single
+        arrays = {name: value for name, value in self.items() if isinstance(value, np.ndarray)}
+        return OptimizeResult({name: value[k] for name, value in arrays.items()}, index=k)
 
     def __repr__(self) -> str:
         count = len(self.fun)
@@ -197,9 +188,16 @@ def minimize_many(
         `fun`, `jac`, `nit`, `nfev`, `njev`, `status`, `success`, `message`; and
         `best`, the problem with the lowest value. Printed it is a summary.
 
-        Beside those of `rmsfast.rmsprop`, `status` may be 10, the objective
-        raised an exception, or 98, Ctrl-C came before the problem was solved.
-        Other problems are not disturbed by either.
+        Beside those of `rmsfast.rmsprop`, a status may be
+
+        ====== ======= ===============================================
+        status success meaning
+        ====== ======= ===============================================
+        10     False   the objective raised an exception
+        98     False   Ctrl-C came before the problem was solved
+        ====== ======= ===============================================
+
+        Neither disturbs other problems: Ctrl-C returns those that are solved.
 
     Raises
     ------
@@ -232,12 +230,12 @@ def minimize_many(
     count = None if callable(workers) else _worker_count(workers)
     with _bar(len(problems.x0s), progress) as report:
         if callable(workers):
-            result = _solve_by_map(problems, workers, chunksize, report)
+            result = _solve_by_map(problems, workers, chunksize, report, interruptible=False)
         elif problems.compiled or count in (None, 1):
             result = problems.solve(count, report)
         else:
-            with Pool(count) as pool:
-                result = _solve_by_map(problems, pool.imap, chunksize, report)
+            with ProcessPoolExecutor(count, initializer=_ignore_interrupts) as pool:
+                result = _solve_by_map(problems, pool.map, chunksize, report, interruptible=True)
     if len(result.status) and (result.status == status.OBJECTIVE).all():
         problems.solve_alone(0)  # raises
     return result
@@ -259,7 +257,8 @@ def minimize_chunks(fun: Any, chunks: Iterable[Any], **options: Any) -> Iterator
     Yields
     ------
     ManyResult
-        Of one chunk, before the next is taken from `chunks`.
+        Of one chunk, before the next is taken from `chunks`. After Ctrl-C none
+        is taken.
 
     Examples
     --------
@@ -274,9 +273,12 @@ def minimize_chunks(fun: Any, chunks: Iterable[Any], **options: Any) -> Iterator
     for chunk in chunks:
         if isinstance(chunk, tuple):
             starts, args = chunk
-            yield minimize_many(fun, starts, args, **options)
+            result = minimize_many(fun, starts, args, **options)
         else:
-            yield minimize_many(fun, chunk, **options)
+            result = minimize_many(fun, chunk, **options)
+        yield result
+        if (result.status == status.INTERRUPTED).any():
+            return
 
 
 class _Problems:
@@ -304,19 +306,18 @@ class _Problems:
         self.report = take(ReportOptions, rest)
         start = self.x0s[0] if count else np.zeros(self.x0s.shape[1], self.x0s.dtype)
         self.template = Solver(start, **rest)
-        self.template.state["bounded"] = self.bounded
-        if self.bounded:
-            self.template.state["plain"] = False
         self.options = {name: value for name, value in options.items() if name in _KNOWN}
-
+        self.own = [isinstance(a, PerProblem) for a in self.args]
         self._evaluate: Evaluator | None = None
+        points = 0
         if count:
-            self._example = self.args_of(0)
-            lower, upper = self._box = self.bounds_of(0)
+            lower, upper = self.bounds_of(0)
             self._evaluate = evaluator(
-                fun, jac, self._example, lower, upper, start, self.report.finite_diff
+                fun, jac, self.args_of(0), lower, upper, start, self.report.finite_diff
             )
-            self.template.count(self._evaluate.nfev, self._evaluate.njev)
+            points = self._evaluate.points
+        # calls of the user's function in one evaluation, for all problems or for each
+        self.calls = 1 + points * np.count_nonzero(self.lower < self.upper, axis=1)
 
     @property
     def compiled(self) -> bool:
@@ -325,7 +326,8 @@ class _Problems:
 
     def args_of(self, k: int) -> tuple[Any, ...]:
         """Return the arguments of problem `k`."""
-        return tuple(a.array[k] if isinstance(a, PerProblem) else a for a in self.args)
+        pairs = zip(self.args, self.own, strict=True)
+        return tuple(a.array[k] if own else a for a, own in pairs)
 
     def bounds_of(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return lower and upper bounds of problem `k`."""
@@ -354,96 +356,147 @@ class _Problems:
         ManyResult
             Of all, also after Ctrl-C.
         """
-        count, n = self.x0s.shape
-        ends = np.zeros((count, 3), np.int64)
-        ends[:, queue.STATUS] = status.RUNNING
-        fun, jac = np.full(count, np.nan), np.full((count, n), np.nan, self.x0s.dtype)
-        found = self.x0s.copy(), fun, jac, ends
+        found = self._begin()
         errors: dict[int, str] = {}
         if self._evaluate is not None and self.compiled:
-            threads = numba.get_num_threads() if threads is None else threads
-            self._solve_compiled(self._evaluate, min(threads, count), report, found)
+            self._solve_compiled(self._evaluate, threads, report, found)
         else:
             self._solve_in_python(report, found, errors)
-        codes, evaluations = ends[:, queue.STATUS].copy(), ends[:, queue.EVALUATIONS]
+        return self._collect(found, errors)
+
+    def skip(self) -> ManyResult:
+        """Return the result of problems that were never begun."""
+        return self._collect(self._begin(), {})
+
+    def _begin(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return x, fun, jac and ends of problems that have not begun."""
+        count, n = self.x0s.shape
+        ends = np.zeros((count, 4), np.int64)
+        ends[:, queue.STATUS] = status.RUNNING
+        fun, jac = np.full(count, np.nan), np.full((count, n), np.nan, self.x0s.dtype)
+        return self.x0s.copy(), fun, jac, ends
+
+    def _collect(self, found: Any, errors: dict[int, str]) -> ManyResult:
+        """Return the result of all problems."""
+        x, fun, jac, ends = found
+        codes, evaluations = ends[:, queue.STATUS].copy(), ends[:, queue.EVALUATIONS].copy()
         codes[codes == status.RUNNING] = status.INTERRUPTED
-        nfev, njev = self.template.calls
+        maximize = bool(self.template.hyper.maximize)
         return ManyResult(
-            x=found[0],
-            fun=-fun if self.template.hyper.maximize else fun,
+            x=x,
+            fun=(-fun if maximize else fun).astype(self.x0s.dtype, copy=False),
             jac=jac,
             nit=ends[:, queue.NIT].copy(),
-            nfev=evaluations * nfev,
-            njev=evaluations * njev,
+            nfev=evaluations * self.calls,
+            njev=evaluations,
             status=codes,
             success=np.isin(codes, status.SUCCESS),
-            maximize=bool(self.template.hyper.maximize),
-            errors=errors,
+            message=self._messages(codes, ends[:, queue.STALLED], errors),
+            maximize=maximize,
         )
 
+    def _messages(
+        self, codes: np.ndarray, stalled: np.ndarray, errors: dict[int, str]
+    ) -> np.ndarray:
+        """Return the statuses in words."""
+        constant = bool(self.template.state["constant"])
+        keys, which = np.unique(codes + status.COUNT * stalled, return_inverse=True)
+        texts = [message(*divmod(int(key), status.COUNT)[::-1], constant) for key in keys]
+        messages = np.array([*texts, None], dtype=object)[which]
+        for k, text in errors.items():
+            messages[k] = text
+        return messages
+
     def _solve_compiled(
-        self, evaluate: Evaluator, threads: int, report: Callable[[int], Any], found: Any
+        self, evaluate: Evaluator, threads: int | None, report: Callable[[int], Any], found: Any
     ) -> None:
         """Solve in compiled code, on threads that share a queue."""
+        x = self.x0s[0].copy()
+        with suppress(Exception):  # the queue meets it again, and says which problems raise
+            evaluate(x, np.empty_like(x))
+        if x.tobytes() != self.x0s[0].tobytes():
+            raise ValueError("fun wrote into x: an objective must only read it")
         template = self.template
-        stacked = self._stack(evaluate.args)
+        stacked, stacked_type = self._stack(evaluate)
         signature: Any = evaluate.signature
-        example_type = types.Tuple(signature.args[2:])
-        stacked_type = _stacked_type(example_type, evaluate.args, stacked)
         run = queue.queue_driver(signature, stacked_type, template.hyper.lr == "auto")
         entry = address(evaluate.function, signature)
-        counters, rates = np.zeros(3, np.int64), self._rates()
-
-        def work() -> None:
-            run(
-                *(entry, stacked, evaluate.args, self.x0s, self.lower, self.upper),
+        limits = np.minimum(np.maximum(1, template.options.maxfun // self.calls), MANY)
+        order, steps = np.arange(len(self.x0s)), RATES
+        while order.size > 0:
+            counters, rates = np.zeros(3, np.int64), self._rates(steps)
+            arguments = (
+                *(entry, stacked, evaluate.args, order, limits, self.x0s, self.lower, self.upper),
                 *(template.record, rates, template.hyper.initial_scale),
-                *(np.empty_like(template.w), np.empty(1, core.STATE), counters),
-                *found,
             )
 
-        with ThreadPoolExecutor(threads) as pool:
-            running: set[Future[None]] = {pool.submit(work) for _ in range(threads)}
+            def work(arguments: Any = arguments, counters: Any = counters) -> None:
+                w, states = np.empty_like(template.w), np.empty(1, core.STATE)
+                run(*arguments, w, states, counters, *found)
+
+            if not self._run(work, counters, threads, report, len(self.x0s) - order.size):
+                return
+            # those that came to the end of the rates begin again, with more
+            order = np.flatnonzero(found[3][:, queue.STATUS] == status.RUNNING)
+            steps *= 8
+            if order.size > 0 and rates.size < steps // 8:  # the schedule fails there
+                template.state["evaluations"] = rates.size
+                template.rates(1)
+
+    def _rates(self, steps: int) -> np.ndarray:
+        """Return the rates of the first steps; one more than are needed, if these are all."""
+        template = self.template
+        rates = template.rates(steps)
+        last = min(int(template.state["maxiter"]), int(template.state["max_evaluations"]) - 1)
+        return np.append(rates, rates[-1]) if rates.size == last else rates
+
+    def _run(
+        self,
+        work: Callable[[], None],
+        counters: np.ndarray,
+        threads: int | None,
+        report: Callable[[int], Any],
+        before: int,
+    ) -> bool:
+        """Run `work` on all threads; return whether it was not interrupted."""
+        function = getattr(self.fun, "fun", self.fun)
+        nested = is_jitted(function) and function.targetoptions.get("parallel")
+        count = numba.get_num_threads() if threads is None else threads
+        count = 1 if nested else min(count, len(self.x0s))
+        with reserve() if nested else nullcontext(), ThreadPoolExecutor(count) as pool:
+            running: set[Future[None]] = {pool.submit(work) for _ in range(count)}
             try:
                 while running:
                     done, running = wait(running, LOOK_SECONDS)
-                    report(int(counters[queue.DONE]))
+                    report(before + int(counters[queue.DONE]))
                     for each in done:
                         each.result()
             except KeyboardInterrupt:
-                pass
+                return False
             finally:
                 counters[queue.STOP] = 1
+        return True
 
-    def _stack(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the arguments of problem 0 with all problems' in place of its own."""
-        whole = {
-            id(own): each.array
-            for own, each in zip(self._example, self.args, strict=True)
-            if isinstance(each, PerProblem)
-        }
-        if len(self.lower) > 1:
-            whole |= {id(self._box[0]): self.lower, id(self._box[1]): self.upper}
-
-        def stack(value: Any) -> Any:
-            if isinstance(value, tuple):
-                return tuple(stack(part) for part in value)
-            return whole.get(id(value), value)
-
-        return stack(args)
-
-    def _rates(self) -> np.ndarray:
-        """Return the learning rate of each step, or nothing if it does not change."""
-        solver = Solver(self.x0s[0], **self.options)
-        steps = int(min(solver.options.maxiter, solver.options.maxfun))
-        rates = solver.rates(steps)
-        while 0 < rates.size < steps:  # a schedule that fails further on raises here
-            solver.state["evaluations"] = rates.size
-            more = solver.rates(steps)
-            if more.size == 0:
-                break
-            rates = np.concatenate([rates, more])
-        return rates
+    def _stack(self, evaluate: Evaluator) -> tuple[tuple[Any, ...], Any]:
+        """Return the arguments of all problems as the queue takes them, and their type."""
+        signature: Any = evaluate.signature
+        args, kinds = list(evaluate.args), list(signature.args[2:])
+        if evaluate.points and len(self.lower) > 1:
+            args[:2] = self.lower, self.upper
+            kinds[:2] = map(numba.typeof, args[:2])
+        if any(self.own):
+            place = evaluate.place
+            mine = list(args if place is None else args[place])
+            types_of_mine = list(kinds if place is None else kinds[place])
+            for i, own in enumerate(self.own):
+                if own:
+                    mine[i] = self.args[i].array
+                    types_of_mine[i] = numba.typeof(mine[i])
+            if place is None:
+                args, kinds = mine, types_of_mine
+            else:
+                args[place], kinds[place] = tuple(mine), types.Tuple(types_of_mine)
+        return tuple(args), types.Tuple(kinds)
 
     def _solve_in_python(
         self, report: Callable[[int], Any], found: Any, errors: dict[int, str]
@@ -451,8 +504,9 @@ class _Problems:
         """Solve one after the other."""
         x, fun, jac, ends = found
         sign = -1.0 if self.template.hyper.maximize else 1.0
+        calls = np.broadcast_to(self.calls, len(x))
         try:
-            for k in range(len(self.x0s)):
+            for k in range(len(x)):
                 try:
                     single = self.solve_alone(k)
                 except Exception as error:
@@ -460,8 +514,8 @@ class _Problems:
                     errors[k] = f"The objective raised {type(error).__name__}: {error}"
                 else:
                     x[k], fun[k], jac[k] = single.x, sign * single.fun, single.jac
-                    nfev, _ = self.template.calls
-                    ends[k] = single.status, single.nit, single.nfev // nfev
+                    ends[k, :3] = single.status, single.nit, single.nfev // calls[k]
+                    errors[k] = single.message
                 report(k + 1)
         except KeyboardInterrupt:
             pass
@@ -474,19 +528,7 @@ class _Problems:
         )
 
 
-def _stacked_type(example: Any, own: Any, stacked: Any) -> Any:
-    """Return the Numba type of `stacked`: that of `own`, `example`, where they are the same."""
-    if own is stacked:
-        return example
-    if isinstance(own, tuple):
-        parts = zip(tuple(example), own, stacked, strict=True)
-        return types.Tuple([_stacked_type(*part) for part in parts])
-    return numba.typeof(stacked)
-
-
-def _solve_part(
-    fun: Any, jac: Any, options: dict[str, Any], part: tuple[Any, ...]
-) -> tuple[ManyResult, dict[int, str]]:
+def _solve_part(fun: Any, jac: Any, options: dict[str, Any], part: tuple[Any, ...]) -> ManyResult:
     """Solve some of the problems, in a process of its own."""
     x0s, args, bounds = part
     return _Problems(fun, x0s, args, jac, bounds, options).solve(1, lambda done: None)
@@ -497,26 +539,39 @@ def _solve_by_map(
     workers: Callable[..., Any],
     chunksize: int,
     report: Callable[[int], Any],
+    *,
+    interruptible: bool,
 ) -> ManyResult:
     """Solve chunks of problems by a function like `map`."""
     count = len(problems.x0s)
-    starts = range(0, count, chunksize)
-    solve = functools.partial(_solve_part, problems.fun, problems.jac, problems.options)
-    parts = []
-    for part in workers(solve, [problems.part(slice(k, k + chunksize)) for k in starts]):
-        parts.append(part)
-        report(min(len(parts) * chunksize, count))
-    if not parts:
+    if count == 0:
         return problems.solve(1, report)
+    places = [slice(k, min(k + chunksize, count)) for k in range(0, count, chunksize)]
+    solve = functools.partial(_solve_part, problems.fun, problems.jac, problems.options)
+    parts: list[ManyResult] = []
+    try:
+        answers = workers(solve, [problems.part(place) for place in places])
+        if not isinstance(answers, Iterable):
+            raise TypeError(f"workers must return an iterable of results, got {answers!r}")
+        for answer in answers:
+            parts.append(answer)
+            report(places[min(len(parts), len(places)) - 1].stop)
+    except KeyboardInterrupt:
+        if not interruptible:
+            raise
+        for place in places[len(parts) :]:
+            x0s, args, bounds = problems.part(place)
+            rest = _Problems(problems.fun, x0s, args, problems.jac, bounds, problems.options)
+            parts.append(rest.skip())
+    sizes = [len(part.fun) if isinstance(part, ManyResult) else None for part in parts]
+    if sizes != [place.stop - place.start for place in places]:
+        raise TypeError(
+            f"workers must return the results of {len(places)} chunks, in order, got {parts!r:.200}"
+        )
     whole = ManyResult(parts[0])
     for name, value in whole.items():
         if isinstance(value, np.ndarray):
             whole[name] = np.concatenate([part[name] for part in parts])
-    whole.errors = {
-        first + k: text
-        for first, part in zip(starts, parts, strict=True)
-        for k, text in part.errors.items()
-    }
     return whole
 
 
@@ -532,6 +587,11 @@ def _bar(total: int, wanted: bool) -> Iterator[Callable[[int], Any]]:
         raise ImportError("progress=True needs tqdm: pip install tqdm") from error
     with tqdm(total=total, unit=" problems") as bar:
         yield lambda done: bar.update(done - bar.n)
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the process that asked."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _worker_count(workers: Any) -> int | None:
@@ -569,9 +629,20 @@ def _check_bounds(bounds: Any, x0s: np.ndarray) -> tuple[np.ndarray, np.ndarray]
             )
         bounds = Bounds(bounds.array[..., 0], bounds.array[..., 1])
     if isinstance(bounds, Bounds) and max(np.ndim(bounds.lb), np.ndim(bounds.ub)) == 2:
-        sides = [np.broadcast_to(side, (count, n)).ravel() for side in (bounds.lb, bounds.ub)]
-        lower, upper = read_bounds(Bounds(*sides), count * n, x0s.dtype)
-        lower, upper = lower.reshape(count, n), upper.reshape(count, n)
+        sides = [np.asarray(side) for side in (bounds.lb, bounds.ub)]
+        for side in sides:
+            if side.shape not in ((), (n,), (1, n), (count, n)):
+                raise ValueError(f"bounds must have shape {(count, n)}, got {side.shape}")
+        rows = [np.broadcast_to(side, (count, n)) for side in sides]
+        crossed = ~(rows[0] <= rows[1])
+        if crossed.any():
+            k, i = np.argwhere(crossed)[0]
+            raise ValueError(
+                f"bounds[{k}, {i}]: the lower bound must not exceed the upper, "
+                f"got {rows[0][k, i]} and {rows[1][k, i]}"
+            )
+        flat = read_bounds(Bounds(*(side.ravel() for side in rows)), count * n, x0s.dtype)
+        lower, upper = (side.reshape(count, n) for side in flat)
     else:
         lower, upper = (side[None, :] for side in read_bounds(bounds, n, x0s.dtype))
     outside = (x0s < lower) | (x0s > upper)

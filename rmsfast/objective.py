@@ -139,6 +139,12 @@ class Evaluator:
         Calls of the user's function and of the user's gradient per evaluation.
     make_parallel : callable or None
         Compiles the parallel form of `function`, where there is one.
+    place : int or None
+        Where the arguments of the user's function stand in `args`; None if they
+        are `args`, and defaults.
+    points : int
+        With finite differences, whose `args` begin with the bounds: calls of
+        the user's function per variable that is not fixed. Else 0.
     """
 
     function: Callable[..., Any]
@@ -147,6 +153,8 @@ class Evaluator:
     nfev: int = 1
     njev: int = 1
     make_parallel: Callable[[], Callable[..., Any]] | None = None
+    place: int | None = None
+    points: int = 0
 
     def in_parallel(self) -> Evaluator:
         """Return the same evaluation, bit for bit, on all threads.
@@ -236,9 +244,8 @@ def evaluator(
     def checked(x: np.ndarray, *args: Any) -> Any:
         return real(fun(x.copy(), *args))
 
-    return Evaluator(
-        gradient, (lower, upper, checked, args), None, *_difference_counts(points, lower, upper)
-    )
+    counts = _difference_counts(points, lower, upper)
+    return Evaluator(gradient, (lower, upper, checked, args), None, *counts, points=points)
 
 
 # Python objectives: each sees a copy of x, and its answers are checked -------------------------
@@ -425,7 +432,7 @@ def _adapted(adapter: Any, x0: np.ndarray, arguments: tuple[Any, ...], args: Any
     """Compile `adapter` as ``f = adapter(x, g, *args)`` with `args` of the types `arguments`."""
     vector = _vector(x0)
     signature = types.float64(vector, vector, *arguments)
-    return Evaluator(specialise(adapter, signature), args, signature)
+    return Evaluator(specialise(adapter, signature), args, signature, place=0)
 
 
 def _compiled_in_place(fun: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
@@ -496,6 +503,8 @@ def _compiled_difference(
         None
         if fun.targetoptions.get("parallel")  # Numba's parallel regions do not nest
         else functools.partial(specialise, gradient, signature, parallel=True),
+        place=3,
+        points=points,
     )
 
 

@@ -336,13 +336,8 @@ class Solver:
     @property
     def message(self) -> str:
         """What the status means, and what to do about it."""
-        code, stalled = int(self.state["status"]), int(self.state["stalled"])
-        text = status.MESSAGE[code]
-        limits = (status.MAXITER, status.MAXFUN)
-        if code in limits and self.state["constant"] and stalled >= core.CYCLE:
-            text += f" The last {stalled} steps brought no lower value: a constant lr keeps "
-            text += "moving about the minimum. Use lr='auto', or a decreasing schedule."
-        return text
+        state = self.state
+        return message(int(state["status"]), int(state["stalled"]), bool(state["constant"]))
 
     def value(self, f: float) -> Any:
         """Return a value of the solver as the user's objective gives it.
@@ -383,6 +378,25 @@ class Solver:
             success=code in status.SUCCESS,
             message=self.message,
         )
+
+
+def message(code: int, stalled: int, constant: bool) -> str:
+    """Return what a status means, and what to do about it.
+
+    Parameters
+    ----------
+    code : int
+        The status.
+    stalled : int
+        Steps since the lowest value.
+    constant : bool
+        Whether the learning rate is a constant.
+    """
+    text = status.MESSAGE[code]
+    if code in (status.MAXITER, status.MAXFUN) and constant and stalled >= core.CYCLE:
+        text += f" The last {stalled} steps brought no lower value: a constant lr keeps "
+        text += "moving about the minimum. Use lr='auto', or a decreasing schedule."
+    return text
 
 
 def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:

@@ -161,10 +161,13 @@ def test_codes_have_sentences(name):
         return
     status = importlib.import_module(name)
     codes = {v for k, v in vars(status).items() if k.isupper() and isinstance(v, int)}
+    codes.remove(status.COUNT)
+    assert max(codes) < status.COUNT
     assert {*status.MESSAGE} == codes
     assert all(text.endswith(".") for text in status.MESSAGE.values())
     assert {*status.SUCCESS} < codes
-    described = re.findall(r"^ +(\d+) +(?:True|False) ", rmsfast.rmsprop.__doc__, re.MULTILINE)
+    documents = rmsfast.rmsprop.__doc__ + rmsfast.minimize_many.__doc__
+    described = re.findall(r"^ +(\d+) +(?:True|False) ", documents, re.MULTILINE)
     assert {int(code) for code in described} == codes - {status.RUNNING}
 
 

@@ -50,7 +50,7 @@ def bits(value):
     """The arrays within `value`, to see whether anything was written into them."""
     if isinstance(value, (tuple, list)):
         return [bits(part) for part in value]
-    if isinstance(value, Each):
+    if isinstance(value, (Each, PerProblem)):
         return bits(value.array)
     if isinstance(value, Bounds):
         return bits((value.lb, value.ub))

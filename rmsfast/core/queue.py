@@ -25,7 +25,7 @@ from rmsfast.core.solver import (
 )
 
 # What is known of each problem when it has ended, and the shared counters
-STATUS, NIT, EVALUATIONS = range(3)
+STATUS, NIT, EVALUATIONS, STALLED = range(4)
 TAKEN, DONE, STOP = range(3)
 
 
@@ -97,7 +97,11 @@ def _start(
     w: np.ndarray, state: State, x0: np.ndarray, lower: np.ndarray, upper: np.ndarray, scale: float
 ) -> None:
     """Lay out the work array of one problem."""
+    state.bounded = False
     for i in range(x0.size):
+        if lower[i] > -np.inf or upper[i] < np.inf:
+            state.bounded = True
+            state.plain = False
         w[X, i] = x0[i]
         w[LOWER, i] = lower[i]
         w[UPPER, i] = upper[i]
@@ -113,6 +117,8 @@ def _solve_all(
     address: int,
     stacked: tuple[Any, ...],
     example: tuple[Any, ...],
+    order: np.ndarray,
+    limits: np.ndarray,
     x0s: np.ndarray,
     lower: np.ndarray,
     upper: np.ndarray,
@@ -129,16 +135,20 @@ def _solve_all(
 ) -> None:
     state = states[0]
     while counters[STOP] == 0:
-        k = fetch_add(counters, TAKEN)
-        if k >= x0s.shape[0]:
+        place = fetch_add(counters, TAKEN)
+        if place >= order.size:
             break
+        k = order[place]
         states[0] = blank[0]
         bounds = k if lower.shape[0] > 1 else 0
         _start(w, state, x0s[k], lower[bounds], upper[bounds], scale)
+        state.max_evaluations = limits[bounds]
         args = pick(stacked, k, example)
         raised = False
         while state.status == status.RUNNING and counters[STOP] == 0:
-            if state.evaluations < rates.size:
+            if rates.size > 0:
+                if state.evaluations == rates.size:
+                    break  # the caller begins again with more
                 state.lr = rates[state.evaluations]
             f, raised = _attempt(address, w[X + state.trial], w[G + state.trial], args)
             if raised:
@@ -150,6 +160,7 @@ def _solve_all(
         ends[k, STATUS] = status.OBJECTIVE if raised else state.status
         ends[k, NIT] = state.nit
         ends[k, EVALUATIONS] = state.evaluations
+        ends[k, STALLED] = state.stalled
         fetch_add(counters, DONE)
 
 
@@ -157,6 +168,8 @@ def _solve_auto(
     address: int,
     stacked: tuple[Any, ...],
     example: tuple[Any, ...],
+    order: np.ndarray,
+    limits: np.ndarray,
     x0s: np.ndarray,
     lower: np.ndarray,
     upper: np.ndarray,
@@ -176,6 +189,8 @@ def _solve_auto(
         address,
         stacked,
         example,
+        order,
+        limits,
         x0s,
         lower,
         upper,
@@ -196,6 +211,8 @@ def _solve_numeric(
     address: int,
     stacked: tuple[Any, ...],
     example: tuple[Any, ...],
+    order: np.ndarray,
+    limits: np.ndarray,
     x0s: np.ndarray,
     lower: np.ndarray,
     upper: np.ndarray,
@@ -215,6 +232,8 @@ def _solve_numeric(
         address,
         stacked,
         example,
+        order,
+        limits,
         x0s,
         lower,
         upper,
@@ -247,18 +266,19 @@ def queue_driver(signature: Any, stacked: Any, auto: bool) -> Any:
     Returns
     -------
     Dispatcher
-        ``run(address, stacked, example, x0s, lower, upper, blank, rates, scale, w, states,
-        counters, x, fun, jac, ends)``, which ends when the queue is empty or
-        ``counters[STOP]`` is set. `lower` and `upper` have one row for all problems or one for
-        each; ``blank[0]`` is the record of a run that has not begun; step k of each problem
-        has the learning rate ``rates[k]``; `scale` is the mean square at the start; `w` and
-        `states` are the thread's own. Row k of `x`, `fun`, `jac` and `ends` (see STATUS) is
-        that of problem k.
+        ``run(address, stacked, example, order, limits, x0s, lower, upper, blank, rates,
+        scale, w, states, counters, x, fun, jac, ends)``, which ends when the queue is empty or
+        ``counters[STOP]`` is set. The queue is `order`, numbers of problems. `limits`, the
+        largest number of evaluations, `lower` and `upper` have one row for all problems or one
+        for each; ``blank[0]`` is the record of a run that has not begun; step k of each problem
+        has the learning rate ``rates[k]``, and a problem that comes to the end of `rates` stays
+        RUNNING; `scale` is the mean square at the start; `w` and `states` are the thread's
+        own. Row k of `x`, `fun`, `jac` and `ends` (see STATUS) is that of problem k.
     """
     vector, _, *rest = signature.args
     matrix, whole = vector.dtype[:, ::1], types.int64[::1]
     records = types.Array(RECORD, 1, "C")
-    starts = (matrix, matrix, matrix, records, types.float64[::1], types.float64)
+    starts = (whole, whole, matrix, matrix, matrix, records, types.float64[::1], types.float64)
     work = (matrix, records, whole)
     results = (matrix, types.float64[::1], matrix, types.int64[:, ::1])
     arguments = (types.intp, stacked, types.Tuple(rest), *starts, *work, *results)

@@ -14,6 +14,7 @@ INCONSISTENT = 9
 OBJECTIVE = 10
 INTERRUPTED = 98
 CALLBACK = 99  # as in SciPy
+COUNT = 100  # codes are less than this
 
 SUCCESS = (GTOL, FTOL, XTOL)
 
