@@ -69,7 +69,7 @@ class PerProblem:
     """
 
     def __init__(self, array: Any) -> None:
-        array = np.asarray(array)
+        array = _array("PerProblem", array)
         if array.dtype.kind not in "biufc":
             raise TypeError(f"PerProblem must hold numbers, got dtype {array.dtype}")
         if array.ndim == 0:
@@ -448,7 +448,7 @@ class _Problems:
         template = self.template
         rates = template.rates(steps)
         last = min(int(template.state["maxiter"]), int(template.state["max_evaluations"]) - 1)
-        return np.append(rates, rates[-1]) if rates.size == last else rates
+        return np.append(rates, rates[-1]) if rates.size == last > 0 else rates
 
     def _run(
         self,
@@ -603,9 +603,17 @@ def _worker_count(workers: Any) -> int | None:
     return check_count("workers", workers, 1)
 
 
+def _array(name: str, values: Any) -> np.ndarray:
+    """Return `values` as an array."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, got rows of different lengths") from error
+
+
 def _check_starts(x0s: Any) -> np.ndarray:
     """Return the starts as a new contiguous float64 or float32 array."""
-    x0s = np.asarray(x0s)
+    x0s = _array("x0s", x0s)
     if x0s.ndim != 2:
         raise ValueError(f"x0s must have shape (n_problems, n), got shape {x0s.shape}")
     if x0s.shape[1] == 0:
@@ -631,7 +639,7 @@ def _check_bounds(bounds: Any, x0s: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     if isinstance(bounds, Bounds) and max(np.ndim(bounds.lb), np.ndim(bounds.ub)) == 2:
         sides = [np.asarray(side) for side in (bounds.lb, bounds.ub)]
         for side in sides:
-            if side.shape not in ((), (n,), (1, n), (count, n)):
+            if side.shape not in ((), (n,), (1, n), (count, 1), (count, n)):
                 raise ValueError(f"bounds must have shape {(count, n)}, got {side.shape}")
         rows = [np.broadcast_to(side, (count, n)) for side in sides]
         crossed = ~(rows[0] <= rows[1])

@@ -56,7 +56,7 @@ def ours(name):
 
 # The rank of each module of the core: it imports from lower ranks only.
 RANKS = {"status": 0, "jit": 0, "rule": 1, "solver": 2, "cpu": 2, "difference": 2}
-RANKS |= {"drivers": 3, "cuda": 3, "lanes": 4, "queue": 4}
+RANKS |= {"drivers": 3, "cuda": 3, "queue": 4, "lanes": 5}
 # The rank of each room: numbers, intent, conversations. Each sees those below it, and the
 # modules listed in SEES of its own rank.
 ROOMS = {"core": 0, "schedules": 1, "options": 1, "objective": 1}

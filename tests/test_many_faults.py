@@ -907,6 +907,7 @@ assert whole < 3 * (short + x0s.nbytes) / 20
 parts, _ = peak(lambda: minimize_many(
     fun, x0s, (numbers,), maxiter=2, lr=0.05, gtol=0.0, workers=map, chunksize=10_000))
 print((parts - outputs) / COUNT, "bytes of each problem beyond inputs and outputs, by map")
+assert parts - outputs < 1.5 * BOUND * COUNT
 
 levels = [resident()]
 for _ in range(6):

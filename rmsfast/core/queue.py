@@ -152,6 +152,8 @@ def _solve_all(
                 state.lr = rates[state.evaluations]
             f, raised = _attempt(address, w[X + state.trial], w[G + state.trial], args)
             if raised:
+                if state.evaluations == 0:
+                    w[G] = np.nan  # whatever was written before
                 break
             advance(w, state, f)
         x[k] = w[X + state.best]
