@@ -434,7 +434,8 @@ PROGRESS = {
     "python": (pair, {"jac": True}),
     "map": (chain, {"workers": map, "chunksize": 4}),
     "processes": (pair, {"jac": True, "workers": 2, "chunksize": 4}),
-    "out of iterations": (chain, {"maxiter": 1}),
+    "one iteration": (chain, {"maxiter": 1}),
+    "schedule": (chain, {"lr": schedules.inverse_time(0.1, 1e-3), "gtol": 0, "maxiter": 9000}),
 }
 
 
@@ -469,9 +470,11 @@ def test_progress_goes_on(monkeypatch):
     solve(pair, 1, progress=True, jac=True)
     assert [n for n in told if n] == [1] * K
     told.clear()
-    solve(chain, 2, progress=True)
-    assert sum(told) == K
-    assert min(told) >= 0
+    for options in ({}, {"lr": schedules.inverse_time(0.1, 1e-3), "gtol": 0, "maxiter": 9000}):
+        solve(chain, 2, progress=True, **options)
+        assert sum(told) == K
+        assert min(told) >= 0
+        told.clear()
 
 
 def test_progress_of_no_problems(capfd):
