@@ -14,10 +14,11 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
+from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 from scipy.optimize import Bounds, OptimizeResult
 
-from rmsfast.core import queue, status
+from rmsfast.core import lanes, queue, status
 from rmsfast.core import solver as core
 from rmsfast.core.drivers import address
 from rmsfast.minimize import rmsprop
@@ -34,6 +35,7 @@ from rmsfast.solver import Solver, message, read_bounds
 from rmsfast.threads import threads as reserve
 
 LOOK_SECONDS = 0.1  # between two looks at the threads
+VECTORIZE_STEPS = 10**8  # that pay for some seconds of compiling
 RATES = 1024  # steps of a schedule that are asked for at first
 MANY = np.iinfo(np.int64).max
 CHUNKSIZE = 1000  # problems that a worker solves at a time
@@ -144,6 +146,7 @@ def minimize_many(
     workers: int | Callable[..., Any] | None = None,
     chunksize: int | None = None,
     progress: bool = False,
+    vectorize: bool | None = None,
     **options: Any,
 ) -> ManyResult:
     """Minimize a function from many starts, or with many sets of arguments.
@@ -178,6 +181,12 @@ def minimize_many(
         a time. Default: 1000.
     progress : bool, optional
         Show a progress bar; needs tqdm.
+    vectorize : bool, optional
+        Solve problems with a numeric `lr` side by side in vector instructions:
+        5 to 20 times faster for n up to about 10, after some seconds of
+        compiling once for each objective and n. It is for objectives compiled
+        with the gradient written in place; what cannot be vectorised is solved
+        one after another. Default: where there may be 1e8 steps or more.
     **options
         Those of `rmsfast.rmsprop`, but `return_all` and `disp`.
 
@@ -224,7 +233,7 @@ def minimize_many(
     >>> int(result.success.sum()), result.best.x.round(4)
     (1000, array([1., 1.]))
     """
-    problems = _Problems(fun, x0s, args, jac, bounds, options)
+    problems = _Problems(fun, x0s, args, jac, bounds, options, vectorize)
     chunksize = CHUNKSIZE if chunksize is None else check_count("chunksize", chunksize, 1)
     check_flag("progress", progress)
     count = None if callable(workers) else _worker_count(workers)
@@ -285,8 +294,18 @@ class _Problems:
     """The problems, checked."""
 
     def __init__(
-        self, fun: Any, x0s: Any, args: Any, jac: Any, bounds: Any, options: dict[str, Any]
+        self,
+        fun: Any,
+        x0s: Any,
+        args: Any,
+        jac: Any,
+        bounds: Any,
+        options: dict[str, Any],
+        vectorize: bool | None,
     ) -> None:
+        if vectorize is not None:
+            check_flag("vectorize", vectorize)
+        self.vectorize = vectorize
         self.fun, self.jac = fun, jac
         self.x0s = _check_starts(x0s)
         count = len(self.x0s)
@@ -423,6 +442,24 @@ class _Problems:
         entry = address(evaluate.function, signature)
         limits = np.minimum(np.maximum(1, template.options.maxfun // self.calls), MANY)
         order, steps = np.arange(len(self.x0s)), RATES
+        lanes_run = self._lanes(evaluate, stacked, stacked_type)
+        if lanes_run is not None:
+            run_lanes, size = lanes_run
+            counters, rates = np.zeros(3, np.int64), self._rates(steps)
+            with suppress(Exception):  # raised by the objective: the others follow below
+                if not self._run(
+                    lambda: run_lanes(
+                        *(stacked, order, limits, self.x0s, self.lower, self.upper),
+                        *(template.record, rates, template.hyper.initial_scale),
+                        *(_line_aligned(size), counters, *found),
+                    ),
+                    counters,
+                    threads,
+                    report,
+                    0,
+                ):
+                    return
+            order = np.flatnonzero(found[3][:, queue.STATUS] == status.RUNNING)
         while order.size > 0:
             counters, rates = np.zeros(3, np.int64), self._rates(steps)
             arguments = (
@@ -442,6 +479,31 @@ class _Problems:
             if order.size > 0 and rates.size < steps // 8:  # the schedule fails there
                 template.state["evaluations"] = rates.size
                 template.rates(1)
+
+    def _lanes(self, evaluate: Evaluator, stacked: tuple[Any, ...], kinds: Any) -> Any:
+        """Return the driver across lanes and its bytes of work per thread, or None."""
+        state = self.template.state
+        steps = len(self.x0s) * int(min(state["maxiter"], state["max_evaluations"]))
+        wanted = steps >= VECTORIZE_STEPS if self.vectorize is None else self.vectorize
+        boxed = (np.isfinite(self.lower) | np.isfinite(self.upper)).any(axis=1)
+        if not wanted or self.template.hyper.lr == "auto" or len(set(boxed.tolist())) > 1:
+            return None
+        if evaluate.place is not None or evaluate.points or not is_jitted(evaluate.function):
+            return None
+        state["bounded"] = self.bounded
+        kind = lanes.variant(state)
+        if kind is None:
+            return None
+        function, n = evaluate.function.py_func, self.x0s.shape[1]
+        T: Any = self.x0s.dtype.type
+        shapes = tuple(
+            value.shape[1:] if own else None
+            for value, own in zip(stacked, [*self.own, *[False] * len(stacked)], strict=False)
+        )
+        with suppress(NumbaError):
+            if lanes.vectorises(function, n, T, tuple(kinds), shapes):
+                return lanes.driver(function, n, T, tuple(kinds), shapes, kind)
+        return None
 
     def _rates(self, steps: int) -> np.ndarray:
         """Return the rates of the first steps; one more than are needed, if these are all."""
@@ -528,10 +590,12 @@ class _Problems:
         )
 
 
-def _solve_part(fun: Any, jac: Any, options: dict[str, Any], part: tuple[Any, ...]) -> ManyResult:
+def _solve_part(
+    fun: Any, jac: Any, options: dict[str, Any], vectorize: bool | None, part: tuple[Any, ...]
+) -> ManyResult:
     """Solve some of the problems, in a process of its own."""
     x0s, args, bounds = part
-    return _Problems(fun, x0s, args, jac, bounds, options).solve(1, lambda done: None)
+    return _Problems(fun, x0s, args, jac, bounds, options, vectorize).solve(1, lambda done: None)
 
 
 def _solve_by_map(
@@ -547,7 +611,9 @@ def _solve_by_map(
     if count == 0:
         return problems.solve(1, report)
     places = [slice(k, min(k + chunksize, count)) for k in range(0, count, chunksize)]
-    solve = functools.partial(_solve_part, problems.fun, problems.jac, problems.options)
+    solve = functools.partial(
+        _solve_part, problems.fun, problems.jac, problems.options, problems.vectorize
+    )
     parts: list[ManyResult] = []
     try:
         answers = workers(solve, [problems.part(place) for place in places])
@@ -561,7 +627,7 @@ def _solve_by_map(
             raise
         for place in places[len(parts) :]:
             x0s, args, bounds = problems.part(place)
-            rest = _Problems(problems.fun, x0s, args, problems.jac, bounds, problems.options)
+            rest = _Problems(problems.fun, x0s, args, problems.jac, bounds, problems.options, None)
             parts.append(rest.skip())
     sizes = [len(part.fun) if isinstance(part, ManyResult) else None for part in parts]
     if sizes != [place.stop - place.start for place in places]:
@@ -601,6 +667,13 @@ def _worker_count(workers: Any) -> int | None:
     if workers == -1:
         return os.cpu_count() or 1
     return check_count("workers", workers, 1)
+
+
+def _line_aligned(size: int) -> np.ndarray:
+    """Return bytes that begin with a cache line."""
+    buffer = np.empty(size + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + size]
 
 
 def _array(name: str, values: Any) -> np.ndarray:
