@@ -17,8 +17,8 @@ from test_rule import each_dtype, each_variant, make_hyper, rule
 from rmsfast.core.rule import step
 
 # Each rounding before the last may cost one ulp of the result. s has three, halved by the root on
-# their way into x, where the root, eps, the quotient, lr and the momentum follow; decay and clipping
-# by norm round the gradient, and its square twice. Fewer have another formula than the frameworks.
+# their way into x, where the root, eps, the quotient, lr and the momentum follow; decay and
+# clipping by norm round the gradient, which is squared. The frameworks' formula has them all.
 LIMITS = {"x": 5, "s": 2, "m": 2, "b": 5}
 CHANGED_GRADIENT = {"s": 6, "m": 4}
 SIZE = 2000  # random coordinates per variant and dtype
