@@ -126,12 +126,14 @@ class RMSProp:
         elif preset is None:
             raise ValueError("lr must be given, or a preset that has one, got None")
         check_names(options)
-        self._options = [_numeric(RMSPropOptions.preset(preset, **options))]
-        self._keys: list[tuple[Any, ...]] = []
+        base = RMSPropOptions.preset(preset, **options)
         if not isinstance(groups, (list, tuple)):
             raise TypeError(f"groups must be a list of dicts, got {groups!r}")
+        self._keys: list[tuple[Any, ...]] = []
+        self._changes: list[dict[str, Any]] = []
         for group in groups:
             self._add_group(group)
+        self._options = self._with_groups(base)
         self.step_count = 0
         self.skipped_count = 0
         self._tree: Tree | None = None
@@ -153,13 +155,20 @@ class RMSProp:
             raise ValueError(
                 f"clip_norm is one for all groups, got {changes['clip_norm']!r} in one"
             )
-        if self._rates is not None and "lr" in changes:
-            raise ValueError(f"lr is given for each coordinate, got {changes['lr']!r} in a group")
         for key in keys:
             if any(key in others for others in self._keys):
                 raise ValueError(f"groups: {key!r} is in more than one")
         self._keys.append(keys)
-        self._options.append(_numeric(replace(self._options[0], **changes)))
+        self._changes.append(changes)
+
+    def _with_groups(self, base: RMSPropOptions) -> list[RMSPropOptions]:
+        """Return `base`, and what each group makes of it, checked."""
+        for changes in self._changes:
+            if self._rates is not None and "lr" in changes:
+                raise ValueError(
+                    f"lr is given for each coordinate, got {changes['lr']!r} in a group"
+                )
+        return [_numeric(o) for o in (base, *(replace(base, **c) for c in self._changes))]
 
     # What can be asked ---------------------------------------------------------------------------
 
@@ -170,20 +179,25 @@ class RMSProp:
 
     @property
     def lr(self) -> Any:
-        """Learning rate of the arrays that are in no group; it may be set."""
+        """Learning rate of all arrays whose group has none of its own; it may be set."""
         return self._options[0].lr if self._rates is None else self._rates
 
     @lr.setter
     def lr(self, value: Any) -> None:
-        """Set the learning rate of the arrays that are in no group."""
-        lr, rates = _split(value)
-        options = _numeric(replace(self._options[0], lr=lr))
+        """Set the learning rate of all arrays whose group has none of its own."""
         with self._lock:
-            for dtype in {p.T for p in self._passes}:
-                options.check_dtype(np.dtype(dtype))
-            if rates is not None or self._rates is not None:
+            before = self._rates
+            lr, self._rates = _split(value)
+            try:
+                options = self._with_groups(replace(self._options[0], lr=lr))
+                for each in self._passes:
+                    options[each.group].check_dtype(np.dtype(each.T))
+            except (TypeError, ValueError):
+                self._rates = before
+                raise
+            if before is not None or self._rates is not None:
                 self._passes = []
-            self._options[0], self._rates = options, rates
+            self._options = options
 
     @property
     def average(self) -> Any:
@@ -196,9 +210,10 @@ class RMSProp:
         """
         if self._extras.ema_decay is None:
             raise ValueError("average needs ema_decay, got ema_decay=None")
-        if self.step_count == 0 or self._tree is None:
-            raise ValueError("average: there was no update yet")
-        return self._tree.pack([a.copy("K") for a in self._state["average"]])
+        with self._lock:
+            if self.step_count == 0 or self._tree is None:
+                raise ValueError("average: there was no update yet")
+            return self._tree.pack([a.copy("K") for a in self._state["average"]])
 
     def __repr__(self) -> str:
         return f"RMSProp(lr={self.lr!r}, step_count={self.step_count})"
@@ -216,7 +231,8 @@ class RMSProp:
             are those of the first update.
         grads : the same
             Gradients, of the same structure, shapes and dtypes. Each may
-            overlap its own parameters, not others'.
+            overlap its own parameters, or be another's, but be no view of
+            another's.
 
         Raises
         ------
@@ -320,8 +336,10 @@ class RMSProp:
             self._lay_out(xs)
             self._passes = self._make_passes(tree, xs, gs, self._state, self._rates)
             self._signature = signature
-        elif len(set(map(id, xs))) != len(xs):
-            raise ValueError("params must not hold the same memory twice")
+        places = set(map(id, xs))
+        if not places.isdisjoint(map(id, gs)):  # another's: read after it was written over
+            pairs = zip(xs, gs, strict=True)
+            gs = [g if g is x or id(g) not in places else g.copy("K") for x, g in pairs]
         for each in self._passes:
             each.point(xs, gs)
         return xs, gs
@@ -574,11 +592,11 @@ class RMSProp:
             arrays like the parameters, without elements for an array whose
             group does not use it. Hyperparameters are not part of it.
         """
-        state: dict[str, Any] = {
-            "step_count": self.step_count,
-            "skipped_count": self.skipped_count,
-        }
         with self._lock:
+            state: dict[str, Any] = {
+                "step_count": self.step_count,
+                "skipped_count": self.skipped_count,
+            }
             if self._tree is not None:
                 for name, arrays in self._state.items():
                     state[name] = self._tree.pack([a.copy("K") for a in arrays])
@@ -605,16 +623,21 @@ class RMSProp:
             raise TypeError(f"state must be a dict, got {state!r}")
         counts = {"step_count", "skipped_count"}
         given = state.keys() - counts
-        wanted = set(_names(self._options, self._extras)) if given else set()
+        begun = given or state.get("step_count", 0) != 0
+        wanted = set(_names(self._options, self._extras)) if begun else set()
         if not counts <= state.keys() or given != wanted:
             raise ValueError(
                 f"state must have the entries {sorted(counts | wanted)}, got {list(state)}"
             )
-        step_count = check_count("step_count", state["step_count"], 0)
-        skipped_count = check_count("skipped_count", state["skipped_count"], 0)
+        # in a file of `numpy.savez` numbers are arrays of no dimension
+        step_count, skipped_count = (
+            check_count(name, v.item() if isinstance(v, np.ndarray) and v.ndim == 0 else v, 0)
+            for name, v in ((n, state[n]) for n in ("step_count", "skipped_count"))
+        )
         tree, arrays = None, {}
         if given:
             tree = Tree.of(state["mean_square"])
+            self._group_of(tree)  # raises if a group's key is missing
             if self._tree is not None and tree != self._tree:
                 raise ValueError(
                     f"state must have the structure of the parameters, {self._tree}, got {tree}"
@@ -744,10 +767,11 @@ def _check_rates(label: str, lr: Any, x: np.ndarray) -> None:
             f"and dtype {lr.dtype}"
         )
     with np.errstate(over="ignore", under="ignore"):
-        rounded = lr.astype(DTYPES[x.dtype.newbyteorder("=")][1])
+        rounded = np.asarray(lr).astype(DTYPES[x.dtype.newbyteorder("=")][1])
     wrong = ~((rounded > 0) & (rounded < np.inf))
     if wrong.any():
-        raise ValueError(f"{label} must be positive and finite, got {lr[wrong].flat[0]!r}")
+        first = np.asarray(lr)[wrong].flat[0]
+        raise ValueError(f"{label} must be positive and finite, got {first!r}")
 
 
 def _check_rows(label: str, rows: Any, params: str, x: np.ndarray) -> None:
@@ -771,7 +795,8 @@ def _sum_rows(rows: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first = np.flatnonzero(np.diff(ordered, prepend=-1))
     if first.size == rows.size:
         return ordered, np.take(g, order, 0)
-    return ordered[first], np.add.reduceat(np.take(g, order, 0), first, axis=0)
+    dtype = np.float32 if g.dtype == np.float16 else None  # float16 is computed in float32
+    return ordered[first], np.add.reduceat(np.take(g, order, 0), first, axis=0, dtype=dtype)
 
 
 def _like(x: np.ndarray, values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

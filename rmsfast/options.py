@@ -257,7 +257,7 @@ class RMSPropOptions:
             clip_value=math.inf if self.clip_value is None else float(self.clip_value),
             gradient_scale=1.0,
             correction=1.0 - float(self.rho) if self.bias_correction else 1.0,
-            **{name: getattr(self, name) for name in _FLAGS},
+            **{name: bool(getattr(self, name)) for name in _FLAGS},
         )
 
     @property

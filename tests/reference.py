@@ -107,7 +107,8 @@ def update(x, g, s, m, b, t, **options):
         variance = s / correction
         if o["centered"]:
             m = rho * m + one_minus_rho * g
-            variance = np.maximum(variance - (m / correction) ** 2, real(0))
+            difference = np.maximum(variance - (m / correction) ** 2, real(0))
+            variance = np.where(variance == np.inf, variance, difference)
         u = g / (np.sqrt(variance + eps) if o["eps_in_sqrt"] else np.sqrt(variance) + eps)
         if o["decoupled"]:
             x = x - x * decay * lr

@@ -15,6 +15,7 @@ from scipy.optimize._numdiff import approx_derivative
 import rmsfast
 from rmsfast.core.difference import BLOCKS, GRADIENTS
 from rmsfast.core.jit import specialise
+from rmsfast.threads import threads
 
 EPS = np.finfo(float).eps
 SCHEMES = list(GRADIENTS)
@@ -323,7 +324,7 @@ def test_one_run_at_a_time_goes_parallel(monkeypatch):
     asked = []
     monkeypatch.setattr("rmsfast.minimize.PARALLEL_SECONDS", 0.0)
     monkeypatch.setattr("rmsfast.objective.Evaluator.in_parallel", lambda self: asked.append(self))
-    with rmsfast.minimize._parallel:
+    with threads():
         result = rmsfast.rmsprop(chained, np.zeros(4), args=(1.0,), maxiter=1)
     assert result.nit == 1
     assert not asked

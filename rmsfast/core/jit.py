@@ -26,6 +26,7 @@ from typing import Any
 
 import numba
 from numba import extending
+from numba.core.caching import IndexDataCacheFile
 
 CACHE = os.environ.get("RMSFAST_CACHE", "1") != "0" and not getattr(numba.config, "DISABLE_JIT", 0)
 
@@ -41,6 +42,26 @@ def _fingerprint() -> str:
 FINGERPRINT = _fingerprint()
 
 
+class _CacheFile(IndexDataCacheFile):
+    """Numba's cache of one function, with data files named by what is in them.
+
+    Numba numbers the data files of an index, without a lock: of two processes
+    that compile at once one may overwrite the other's, and the index then leads
+    to the wrong machine code for ever.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        """Save machine code under `key`: the data first, then the index."""
+        content = repr((key, self._source_stamp)).encode()
+        base = self._index_name.removesuffix(".nbi")
+        name = f"{base}.{hashlib.sha256(content).hexdigest()[:16]}.nbc"
+        files: Any = super()
+        files._save_data(name, data)
+        overloads = files._load_index()
+        overloads[key] = name
+        files._save_index(overloads)
+
+
 def _njit(*signature: Any, **flags: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile with the flags of this module, and with a cache that sees all of this folder.
 
@@ -54,6 +75,7 @@ def _njit(*signature: Any, **flags: Any) -> Callable[[Callable[..., Any]], Any]:
         if CACHE and flags.get("inline") != "always":
             compiled.enable_caching()
             index = compiled._cache._cache_file
+            index.__class__ = _CacheFile
             index._source_stamp = (*index._source_stamp, FINGERPRINT)
         for types in signature:
             compiled.compile(types)

@@ -154,7 +154,8 @@ def step(
         mean = m
         if h.bias_correction:
             mean = mean / h.correction
-        v = v - mean * mean
+        if v < np.inf:  # else m * m may be infinite too
+            v = v - mean * mean
         if v < 0:  # by rounding, for up to a third of the coordinates of a constant gradient
             v = v - v
     u = g / denominator(v, h)
