@@ -501,7 +501,7 @@ class _Problems:
             for value, own in zip(stacked, [*self.own, *[False] * len(stacked)], strict=False)
         )
         with suppress(NumbaError):
-            if lanes.vectorises(function, n, T, tuple(kinds), shapes):
+            if self.vectorize or lanes.vectorises(function, n, T, tuple(kinds), shapes):
                 return lanes.driver(function, n, T, tuple(kinds), shapes, kind)
         return None
 

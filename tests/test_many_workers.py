@@ -356,7 +356,7 @@ def test_process_that_dies(tmp_path):
 MAIN = """
 import multiprocessing
 import numpy as np, rmsfast
-from rmsfast import minimize_many
+from rmsfast import PerProblem, minimize_many
 
 @rmsfast.Objective
 def compiled(x, g, a):
@@ -506,7 +506,7 @@ import os, signal, threading, time
 import numpy as np
 from dask.distributed import Client, LocalCluster
 import rmsfast
-from rmsfast import minimize_many
+from rmsfast import PerProblem, minimize_many
 from scipy.optimize import Bounds
 
 NAMES = ("x", "fun", "jac", "nit", "nfev", "njev", "status", "success", "message")

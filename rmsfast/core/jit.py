@@ -28,6 +28,8 @@ import numba
 from numba import extending
 from numba.core.caching import IndexDataCacheFile
 
+from rmsfast.core.digest import digest_of
+
 CACHE = os.environ.get("RMSFAST_CACHE", "1") != "0" and not getattr(numba.config, "DISABLE_JIT", 0)
 
 
@@ -83,6 +85,21 @@ def _njit(*signature: Any, **flags: Any) -> Callable[[Callable[..., Any]], Any]:
         return compiled
 
     return decorate
+
+
+def cached_by_value(compiled: Any, *key: Any) -> Any:
+    """Keep the machine code of `compiled` on disk under `key`, if that can be told by value.
+
+    Numba's own key does not tell apart what the functions called by a closure
+    are, and it holds a number that differs from process to process.
+    """
+    digest = digest_of(FINGERPRINT, *key)
+    if CACHE and digest is not None:
+        compiled.enable_caching()
+        cache = compiled._cache
+        cache._cache_file.__class__ = _CacheFile
+        cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), digest)
+    return compiled
 
 
 def jit(function: Callable[..., Any]) -> Any:

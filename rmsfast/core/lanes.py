@@ -17,11 +17,9 @@ so LLVM sees that no two rows overlap, without which it vectorises nothing.
 """
 
 import functools
-import hashlib
 import math
 import re
 from collections.abc import Callable
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, NoneType
 from typing import Any, NamedTuple
 
 import numba
@@ -32,7 +30,7 @@ from numba.np.arrayobj import populate_array
 
 from rmsfast.core import status
 from rmsfast.core.drivers import borrow
-from rmsfast.core.jit import CACHE, FINGERPRINT, intrinsic, jit, jit_inline
+from rmsfast.core.jit import cached_by_value, intrinsic, jit, jit_inline
 from rmsfast.core.queue import (
     DONE,
     EVALUATIONS,
@@ -393,79 +391,6 @@ def vectorises(
     return VECTOR_SUM.search(llvm) is not None
 
 
-def _digest(*things: Any) -> str:
-    """Return a digest of functions with all that they use, and of plain values.
-
-    Raises
-    ------
-    TypeError
-        If a function uses what cannot be told by its value.
-    """
-    digest = hashlib.sha256()
-    seen: set[int] = set()
-
-    def add(thing: Any) -> None:
-        thing = getattr(thing, "py_func", thing)
-        if id(thing) in seen:
-            return
-        if isinstance(thing, FunctionType):
-            seen.add(id(thing))
-            add(thing.__code__)
-            add(thing.__defaults__)
-            for cell in thing.__closure__ or ():
-                add(cell.cell_contents)
-            add_names(thing.__code__, thing)
-        elif isinstance(thing, CodeType):
-            digest.update(thing.co_code)
-            add((thing.co_names, thing.co_varnames, thing.co_freevars, thing.co_flags))
-            add(thing.co_consts)
-        elif isinstance(thing, (tuple, list)):
-            digest.update(b"%d(" % len(thing))
-            for part in thing:
-                add(part)
-        elif isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
-            digest.update(repr((thing.dtype, thing.shape)).encode() + thing.tobytes())
-        elif isinstance(thing, (str, bytes, int, float, complex, NoneType, np.generic)):
-            digest.update(repr((type(thing).__name__, thing)).encode())
-        elif isinstance(thing, ModuleType) and thing.__name__ in ("math", "numpy", "numba"):
-            digest.update(thing.__name__.encode())
-        elif isinstance(thing, (BuiltinFunctionType, np.ufunc, type)):
-            digest.update(repr((getattr(thing, "__module__", ""), thing.__name__)).encode())
-        elif isinstance(thing, types.Type):
-            digest.update(str(thing).encode())
-        else:
-            raise TypeError(f"{thing!r} cannot be told by its value")
-
-    def add_names(code: CodeType, function: FunctionType) -> None:
-        for name in code.co_names:
-            if name in function.__globals__:
-                add((name, function.__globals__[name]))
-        for part in code.co_consts:
-            if isinstance(part, CodeType):
-                add_names(part, function)
-
-    for thing in things:
-        add(thing)
-    return digest.hexdigest()
-
-
-def _cached(compiled: Any, *key: Any) -> Any:
-    """Keep the machine code of `compiled` on disk under `key`, if that can be told by value.
-
-    Numba's own key does not tell apart what the functions called by a closure
-    are, and it holds a number that differs from process to process.
-    """
-    try:
-        digest = _digest(FINGERPRINT, *key)
-    except (TypeError, ValueError):
-        return compiled
-    if CACHE:
-        compiled.enable_caching()
-        cache = compiled._cache
-        cache._index_key = lambda sig, codegen: (sig, codegen.magic_tuple(), digest)
-    return compiled
-
-
 @functools.cache
 def driver(
     function: Callable[..., float],
@@ -818,4 +743,4 @@ def driver(
         for lane in range(active):  # stopped from outside
             finish(buffer, args, out, lane, status.RUNNING)
 
-    return _cached(plain(run), function, n, dtype, arguments, shapes, kind, lanes), size
+    return cached_by_value(plain(run), function, n, dtype, arguments, shapes, kind, lanes), size
