@@ -26,7 +26,10 @@ def digest_of(*things: Any) -> str | None:
             add(thing.__code__)
             add(thing.__defaults__)
             for cell in thing.__closure__ or ():
-                add(cell.cell_contents)
+                try:
+                    add(cell.cell_contents)
+                except ValueError:  # nothing in it yet
+                    unknown.append(cell)
             add_names(thing.__code__, thing)
         elif isinstance(thing, CodeType):
             digest.update(thing.co_code)
