@@ -1,10 +1,12 @@
 """Run all benchmarks; write ``docs/benchmarks/README.md``, and quote it in the README."""
 
-from benchmarks import iteration, many, profiles, startup, wall_time
+from benchmarks import accuracy, iteration, many, profiles, startup, update, wall_time
 from benchmarks.report import machine, quote, save
 
 QUESTIONS = (
     ("How many problems does it solve?", "profiles.md", profiles.main),
+    ("What does an update cost?", "update.md", update.main),
+    ("How exact is an update?", "accuracy.md", accuracy.main),
     ("What does an iteration cost?", "iteration.md", iteration.main),
     ("How long does a minimization take?", "wall_time.md", wall_time.main),
     ("How fast are many problems?", "many.md", many.main),

@@ -10,7 +10,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "benchmarks"
 BEGIN, END = "<!-- benchmarks -->\n", "<!-- end of benchmarks -->\n"
-PACKAGES = ("numpy", "scipy", "numba", "jax", "optax")
+PACKAGES = ("numpy", "scipy", "numba", "torch", "jax", "optax")
 
 
 def machine() -> str:

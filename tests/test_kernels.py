@@ -293,7 +293,7 @@ def test_hyperparameters_as_they_are_compute_in_float64():
 @pytest.mark.parametrize("loop", [rows, columns_then_all])
 def test_array_loops_in_a_function_of_the_users(loop, options, dtype):
     rng = np.random.default_rng(89)
-    shape = (7, 43)
+    shape = (43, 7)
     arrays = Arrays(rng, 301, dtype, **options)
     for t in range(1, STEPS + 1):
         g = rng.standard_normal(301).astype(dtype)

@@ -86,12 +86,14 @@ def assert_shapes(result, x0s):
             assert array.dtype == dtype, name
 
 
-def check(fun, x0s, args=(), *, bounds=None, workers=None, chunksize=None, **options):
+def check(
+    fun, x0s, args=(), *, bounds=None, workers=None, chunksize=None, vectorize=None, **options
+):
     """Solve together and one by one, compare, and return what was found together."""
     before = bits((x0s, args, bounds))
     result = minimize_many(
         fun, x0s, together(args), bounds=together(bounds),
-        workers=workers, chunksize=chunksize, **options,
+        workers=workers, chunksize=chunksize, vectorize=vectorize, **options,
     )  # fmt: skip
     assert bits((x0s, args, bounds)) == before
     assert_shapes(result, x0s)
@@ -280,9 +282,9 @@ def test_message_of_a_constant_rate_that_ran_out():
 @given(
     count=st.integers(1, 12), n=st.integers(1, 9), seed=st.integers(0, 10**6),
     single=st.booleans(), threads=st.integers(1, 4), mode=st.sampled_from(sorted(EVERY)),
-    half=st.sampled_from([None, 0.5, 1.0]),
+    half=st.sampled_from([None, 0.5, 1.0]), vectorize=st.sampled_from([None, False, True]),
 )  # fmt: skip
-def test_any_problems(count, n, seed, single, threads, mode, half):
+def test_any_problems(count, n, seed, single, threads, mode, half, vectorize):
     x0s = starts(n, np.float32 if single else float, count, seed)
     rng = np.random.default_rng(seed)
     bounds = None
@@ -290,7 +292,8 @@ def test_any_problems(count, n, seed, single, threads, mode, half):
         open_side = np.where(rng.random((count, n)) < 0.3, np.inf, half)
         bounds = Bounds(x0s - half, x0s + open_side)
     args = (Each(rng.uniform(0.1, 10, count)),)
-    check(chain, x0s, args, bounds=bounds, workers=threads, **EVERY[mode])
+    vectorize = vectorize and n in (2, 3)  # each n is compiled
+    check(chain, x0s, args, bounds=bounds, workers=threads, vectorize=vectorize, **EVERY[mode])
 
 
 OTHER_STARTS = {

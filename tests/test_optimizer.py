@@ -3,7 +3,7 @@
 import math
 import threading
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import pairwise, product
 
 import jax
 import numba
@@ -359,7 +359,7 @@ def test_the_first_average_is_the_parameters(dtype):
     average = optimizer.average
     assert list(average) == list(range(len(xs)))
     for k, x in enumerate(xs):
-        assert_bits(average[k], x.astype(average[k].dtype))
+        assert_bits(average[k].astype(dtype), x)  # float16 is rounded after it is averaged
 
 
 # The reference ------------------------------------------------------------------------------------
@@ -715,9 +715,9 @@ class Stubborn(np.ndarray):
     __array_ufunc__ = None
 
 
-def strided(a):
+def strided(a, kind=np.ndarray):
     base = np.full([2 * n + 1 for n in a.shape], 77, a.dtype)
-    return base[(..., *[slice(1, None, 2)] * a.ndim)], base
+    return base[(..., *[slice(1, None, 2)] * a.ndim)].view(kind), base
 
 
 def unaligned(a):
@@ -754,8 +754,8 @@ LAYOUTS = {
     "unaligned": unaligned,
     "field": field,
     "swapped field": lambda a: field(a.astype(a.dtype.newbyteorder("S"))),
-    "subclass": lambda a: (a.copy().view(Stubborn), a),
-    "subclass strided": lambda a: (lambda view, base: (view.view(Stubborn), base))(*strided(a)),
+    "subclass": owned(lambda a: a.copy().view(Stubborn)),
+    "subclass strided": lambda a: strided(a, Stubborn),
 }
 OF_NO_DIMENSION = {"C", "F", "swapped", "strided", "unaligned", "field", "subclass"}
 MANY = (41, 31, 43)  # a remainder after three pieces of an array that is copied
@@ -874,18 +874,18 @@ def test_clip_norm_does_not_depend_on_layouts(options, dtype):
 
 
 @each_dtype
-def test_layouts_may_change_from_call_to_call(dtype):
+@pytest.mark.parametrize("changing", ["params", "grads"])
+def test_layouts_may_change_from_call_to_call(changing, dtype):
     rng = np.random.default_rng(54)
     shape = (9, 8, 7)
     y = draw(rng, shape, dtype)
     ours, contiguous = (rmsfast.RMSProp(lr=0.1, **ALL) for _ in range(2))
-    order = [*LAYOUTS, *reversed(LAYOUTS), *sorted(LAYOUTS)]
-    for name, other in zip(order, order[3:] + order[:3], strict=True):
+    for name in (name for pair in product(LAYOUTS, LAYOUTS) for name in pair):  # each after each
         g = draw(rng, shape, dtype)
-        x = laid_out(name, y)
-        ours.update(x, laid_out(other, g))
+        x = laid_out(name if changing == "params" else "C", y)
+        ours.update(x, laid_out(name if changing == "grads" else "C", g))
         contiguous.update(y, g)
-        assert_bits(x, y, f"{name} with {other}")
+        assert_bits(x, y, name)
     assert_same_state(ours, contiguous)
 
 
