@@ -288,9 +288,9 @@ mean square, as with gradients that are mostly noise.
 
 Where the step is larger than x, x has all roundings of the step: of the three products of s, halved
 by the root, of the root, of eps, the quotient and the rate; with momentum of two products more. No
-order of the products brings it within {LIMIT:g} ulp. Carrying the rounding errors along does (measured:
-1.9), at three to five times the cost per element where caches hold the arrays, and with other bits
-than the frameworks' formula; so the formula stays as it is.
+order of the products brings it within {LIMIT:g} ulp. Carrying the rounding errors along does, at
+three to five times the cost per element where caches hold the arrays, and with other bits than the
+frameworks' formula; so the formula stays as it is.
 
 ## Mean square close to the square of the mean
 
