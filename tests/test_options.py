@@ -71,7 +71,7 @@ VALID = [
 
 
 @each_way
-@pytest.mark.parametrize("options", VALID, ids=str)
+@pytest.mark.parametrize("options", VALID, ids=lambda o: re.sub(r" at 0x\w+", "", str(o)))
 def test_valid(options, way):
     way(options)
 
