@@ -37,6 +37,7 @@ from rmsfast.threads import threads as reserve
 LOOK_SECONDS = 0.1  # between two looks at the threads
 VECTORIZE_STEPS = 10**8  # that pay for some seconds of compiling
 RATES = 1024  # steps of a schedule that are asked for at first
+LANES_RATES = 2**16  # and where problems that need more would leave the lanes
 MANY = np.iinfo(np.int64).max
 CHUNKSIZE = 1000  # problems that a worker solves at a time
 
@@ -378,7 +379,8 @@ class _Problems:
         found = self._begin()
         errors: dict[int, str] = {}
         if self._evaluate is not None and self.compiled:
-            self._solve_compiled(self._evaluate, threads, report, found)
+            with suppress(KeyboardInterrupt):
+                self._solve_compiled(self._evaluate, threads, report, found)
         else:
             self._solve_in_python(report, found, errors)
         return self._collect(found, errors)
@@ -441,25 +443,9 @@ class _Problems:
         run = queue.queue_driver(signature, stacked_type, template.hyper.lr == "auto")
         entry = address(evaluate.function, signature)
         limits = np.minimum(np.maximum(1, template.options.maxfun // self.calls), MANY)
-        order, steps = np.arange(len(self.x0s)), RATES
-        lanes_run = self._lanes(evaluate, stacked, stacked_type)
-        if lanes_run is not None:
-            run_lanes, size = lanes_run
-            counters, rates = np.zeros(3, np.int64), self._rates(steps)
-            with suppress(Exception):  # raised by the objective: the others follow below
-                if not self._run(
-                    lambda: run_lanes(
-                        *(stacked, order, limits, self.x0s, self.lower, self.upper),
-                        *(template.record, rates, template.hyper.initial_scale),
-                        *(_line_aligned(size), counters, *found),
-                    ),
-                    counters,
-                    threads,
-                    report,
-                    0,
-                ):
-                    return
-            order = np.flatnonzero(found[3][:, queue.STATUS] == status.RUNNING)
+        self._solve_in_lanes(evaluate, stacked, stacked_type, limits, threads, report, found)
+        codes, steps = found[3][:, queue.STATUS], RATES
+        order = np.flatnonzero(codes == status.RUNNING)
         while order.size > 0:
             counters, rates = np.zeros(3, np.int64), self._rates(steps)
             arguments = (
@@ -471,14 +457,42 @@ class _Problems:
                 w, states = np.empty_like(template.w), np.empty(1, core.STATE)
                 run(*arguments, w, states, counters, *found)
 
-            if not self._run(work, counters, threads, report, len(self.x0s) - order.size):
+            if self._run(work, counters, threads, report, len(self.x0s) - order.size):
                 return
             # those that came to the end of the rates begin again, with more
-            order = np.flatnonzero(found[3][:, queue.STATUS] == status.RUNNING)
+            order = np.flatnonzero(codes == status.RUNNING)
             steps *= 8
             if order.size > 0 and rates.size < steps // 8:  # the schedule fails there
                 template.state["evaluations"] = rates.size
                 template.rates(1)
+
+    def _solve_in_lanes(
+        self,
+        evaluate: Evaluator,
+        stacked: tuple[Any, ...],
+        kinds: Any,
+        limits: np.ndarray,
+        threads: int | None,
+        report: Callable[[int], Any],
+        found: Any,
+    ) -> None:
+        """Solve side by side, where that is possible and wanted, what does not raise."""
+        driver = self._lanes(evaluate, stacked, kinds)
+        if driver is None:
+            return
+        run, size = driver
+        counters, order = np.zeros(3, np.int64), np.arange(len(self.x0s))
+        arguments = (
+            *(stacked, order, limits, self.x0s, self.lower, self.upper),
+            *(self.template.record, self._rates(LANES_RATES), self.template.hyper.initial_scale),
+        )
+
+        def work() -> None:
+            run(*arguments, _line_aligned(size), counters, *found)
+
+        with suppress(Exception):  # of the objective; the queue goes on with what is left
+            if self._run(work, counters, threads, report, 0):
+                raise KeyboardInterrupt
 
     def _lanes(self, evaluate: Evaluator, stacked: tuple[Any, ...], kinds: Any) -> Any:
         """Return the driver across lanes and its bytes of work per thread, or None."""
@@ -520,7 +534,7 @@ class _Problems:
         report: Callable[[int], Any],
         before: int,
     ) -> bool:
-        """Run `work` on all threads; return whether it was not interrupted."""
+        """Run `work` on all threads; return whether Ctrl-C came."""
         function = getattr(self.fun, "fun", self.fun)
         nested = is_jitted(function) and function.targetoptions.get("parallel")
         count = numba.get_num_threads() if threads is None else threads
@@ -534,10 +548,10 @@ class _Problems:
                     for each in done:
                         each.result()
             except KeyboardInterrupt:
-                return False
+                return True
             finally:
                 counters[queue.STOP] = 1
-        return True
+        return False
 
     def _stack(self, evaluate: Evaluator) -> tuple[tuple[Any, ...], Any]:
         """Return the arguments of all problems as the queue takes them, and their type."""
