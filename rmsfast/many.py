@@ -240,12 +240,12 @@ def minimize_many(
     count = None if callable(workers) else _worker_count(workers)
     with _bar(len(problems.x0s), progress) as report:
         if callable(workers):
-            result = _solve_by_map(problems, workers, chunksize, report, interruptible=False)
+            result = _solve_by_map(problems, workers, chunksize, report, None)
         elif problems.compiled or count in (None, 1):
             result = problems.solve(count, report)
         else:
             with ProcessPoolExecutor(count, initializer=_ignore_interrupts) as pool:
-                result = _solve_by_map(problems, pool.map, chunksize, report, interruptible=True)
+                result = _solve_by_map(problems, pool.map, chunksize, report, pool)
     if len(result.status) and (result.status == status.OBJECTIVE).all():
         problems.solve_alone(0)  # raises
     return result
@@ -535,8 +535,7 @@ class _Problems:
         before: int,
     ) -> bool:
         """Run `work` on all threads; return whether Ctrl-C came."""
-        function = getattr(self.fun, "fun", self.fun)
-        nested = is_jitted(function) and function.targetoptions.get("parallel")
+        nested = self._goes_parallel()
         count = numba.get_num_threads() if threads is None else threads
         count = 1 if nested else min(count, len(self.x0s))
         with reserve() if nested else nullcontext(), ThreadPoolExecutor(count) as pool:
@@ -551,6 +550,14 @@ class _Problems:
                 return True
             finally:
                 counters[queue.STOP] = 1
+        return False
+
+    def _goes_parallel(self) -> bool:
+        """Whether the compiled objective runs on Numba's threads itself, which must not nest."""
+        functions = (getattr(self.fun, "fun", self.fun), self.jac)
+        overloads = [o for f in functions if is_jitted(f) for o in f.overloads.values()]
+        with suppress(Exception):  # Numba shows no text of what it loaded from disk
+            return any("numba_parallel_for" in o.library.get_llvm_str() for o in overloads)
         return False
 
     def _stack(self, evaluate: Evaluator) -> tuple[tuple[Any, ...], Any]:
@@ -617,10 +624,9 @@ def _solve_by_map(
     workers: Callable[..., Any],
     chunksize: int,
     report: Callable[[int], Any],
-    *,
-    interruptible: bool,
+    pool: ProcessPoolExecutor | None,
 ) -> ManyResult:
-    """Solve chunks of problems by a function like `map`."""
+    """Solve chunks of problems by a function like `map`; after Ctrl-C end the `pool`, if ours."""
     count = len(problems.x0s)
     if count == 0:
         return problems.solve(1, report)
@@ -637,8 +643,10 @@ def _solve_by_map(
             parts.append(answer)
             report(places[min(len(parts), len(places)) - 1].stop)
     except KeyboardInterrupt:
-        if not interruptible:
+        if pool is None:
             raise
+        for process in list(pool._processes.values()):
+            process.terminate()
         for place in places[len(parts) :]:
             x0s, args, bounds = problems.part(place)
             rest = _Problems(problems.fun, x0s, args, problems.jac, bounds, problems.options, None)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from typing import Any
 
 import numpy as np
@@ -71,7 +70,7 @@ VALID = [
 
 
 @each_way
-@pytest.mark.parametrize("options", VALID, ids=lambda o: re.sub(r" at 0x\w+", "", str(o)))
+@pytest.mark.parametrize("options", VALID, ids=str)
 def test_valid(options, way):
     way(options)
 
