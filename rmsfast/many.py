@@ -555,7 +555,7 @@ class _Problems:
     def _goes_parallel(self) -> bool:
         """Whether the compiled objective runs on Numba's threads itself, which must not nest."""
         functions = (getattr(self.fun, "fun", self.fun), self.jac)
-        overloads = [o for f in functions if is_jitted(f) for o in f.overloads.values()]
+        overloads: list[Any] = [o for f in functions if is_jitted(f) for o in f.overloads.values()]
         with suppress(Exception):  # Numba shows no text of what it loaded from disk
             return any("numba_parallel_for" in o.library.get_llvm_str() for o in overloads)
         return False

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -31,11 +30,6 @@ def pytest_configure(config):
     cache = getattr(config, "cache", None)
     folder = tempfile.mkdtemp(name) if cache is None else cache.mkdir(name)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
-
-
-def pytest_itemcollected(item):
-    """Take addresses out of the names of tests: processes must agree on them."""
-    item._nodeid = re.sub(r" at 0x[0-9a-f]+", "", item._nodeid)
 
 
 @pytest.fixture(scope="session")

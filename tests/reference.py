@@ -10,6 +10,7 @@ to 45 (centered); and the documentation named at each preset.
 """
 
 import math
+import re
 
 import numpy as np
 
@@ -75,6 +76,11 @@ PRESETS = {
     # avg_sq_grad = ones; x = x - step_size g / (sqrt(avg_sq_grad) + eps), step_size = 0.1
     "quimb": {"lr": 0.1, "rho": 0.9, "eps": 1e-8, "initial_scale": 1.0},
 }
+
+
+def name_of(value):
+    """What a test's parameter is called: its text, without addresses."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
 def clip_scale(x, g, options):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reference
 from numpy.testing import assert_array_equal
 
 import rmsfast
@@ -169,7 +170,7 @@ def chunks(monkeypatch):
         *({"lr": "auto", "maxcor": maxcor} for maxcor in (0, 10)),
         *(NUMERIC[name] for name in ("momentum", "plateau", "exponential", "cosine", "callable")),
     ],
-    ids=str,
+    ids=reference.name_of,
 )
 @pytest.mark.parametrize("n", [2, 10])
 def test_chunks(chunks, n, options):

@@ -640,7 +640,9 @@ def test_rates_may_be_of_any_real_dtype_and_layout(dtype):
 
 
 @each_real
-@pytest.mark.parametrize("schedule", [*ANY, lambda k: 0.3 if k < 2 else np.float32(0.1)], ids=repr)
+@pytest.mark.parametrize(
+    "schedule", [*ANY, lambda k: 0.3 if k < 2 else np.float32(0.1)], ids=reference.name_of
+)
 def test_schedule_is_the_reference(schedule, dtype):
     rng = np.random.default_rng(39)
     xs = draws(rng, SHAPES, dtype)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ VALID = [
 
 
 @each_way
-@pytest.mark.parametrize("options", VALID, ids=str)
+@pytest.mark.parametrize("options", VALID, ids=reference.name_of)
 def test_valid(options, way):
     way(options)
 
