@@ -614,9 +614,13 @@ class _Problems:
 def _solve_part(
     fun: Any, jac: Any, options: dict[str, Any], vectorize: bool | None, part: tuple[Any, ...]
 ) -> ManyResult:
-    """Solve some of the problems, in a process of its own."""
+    """Solve some of the problems, wherever a function like `map` calls this."""
     x0s, args, bounds = part
-    return _Problems(fun, x0s, args, jac, bounds, options, vectorize).solve(1, lambda done: None)
+    problems = _Problems(fun, x0s, args, jac, bounds, options, vectorize)
+    result = problems.solve(1, lambda done: None)
+    if (result.status == status.INTERRUPTED).any():
+        raise KeyboardInterrupt  # or the map goes on with the next part
+    return result
 
 
 def _solve_by_map(
