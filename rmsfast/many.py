@@ -207,7 +207,8 @@ def minimize_many(
         98     False   Ctrl-C came before the problem was solved
         ====== ======= ===============================================
 
-        Neither disturbs other problems: Ctrl-C returns those that are solved.
+        Neither disturbs other problems: Ctrl-C returns those that are solved (if
+        `workers` is a function, it is raised).
 
     Raises
     ------
