@@ -557,9 +557,8 @@ class _Problems:
         """Whether the compiled objective runs on Numba's threads itself, which must not nest."""
         functions = (getattr(self.fun, "fun", self.fun), self.jac)
         overloads: list[Any] = [o for f in functions if is_jitted(f) for o in f.overloads.values()]
-        with suppress(Exception):  # Numba shows no text of what it loaded from disk
-            return any("numba_parallel_for" in o.library.get_llvm_str() for o in overloads)
-        return False
+        libraries = [o.library for o in overloads if not o.library._disable_inspection]
+        return any("numba_parallel_for" in library.get_llvm_str() for library in libraries)
 
     def _stack(self, evaluate: Evaluator) -> tuple[tuple[Any, ...], Any]:
         """Return the arguments of all problems as the queue takes them, and their type."""

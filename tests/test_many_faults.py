@@ -942,39 +942,6 @@ def test_memory(run_python):
     run_python(MEMORY.replace("BOUND", "100"))
 
 
-MEMORY_OF_EXCEPTIONS = """
-import gc
-import numba, numpy as np, rmsfast
-from rmsfast import PerProblem, minimize_many
-
-@numba.njit
-def raising(x, g, bad):
-    g[0] = 2.0 * x[0]
-    if bad:
-        raise ValueError("beyond", x[0])
-    return x[0] * x[0]
-
-def resident():
-    gc.collect()
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-
-x0s = np.random.default_rng(0).uniform(-2, 2, (100_000, 1))
-bad = PerProblem((np.arange(100_000) > 0).astype(int))
-levels = []
-for _ in range(8):
-    minimize_many(rmsfast.Objective(raising), x0s, (bad,), lr=0.05, maxiter=2)
-    levels.append(resident())
-print([round((level - levels[0]) / 2**20, 2) for level in levels], "MiB resident")
-assert levels[-1] - levels[2] < 4 * 2**20, levels
-"""
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="asks /proc")
-def test_memory_of_exceptions(run_python):
-    run_python(MEMORY_OF_EXCEPTIONS)
-
-
 # Objectives that go parallel ---------------------------------------------------------------------
 
 PARALLEL = """

@@ -21,6 +21,9 @@ import rmsfast
 from rmsfast import minimize_many, schedules
 from rmsfast.core import status
 
+# Where other tests of this process have started jax, it says that forks are dangerous.
+pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
+
 K, N = 23, 3
 RNG = np.random.default_rng(11)
 X0S = RNG.uniform(-2, 2, (K, N))
