@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields
+from multiprocessing.synchronize import Event
 from typing import Any
 
 import numba
@@ -245,8 +247,9 @@ def minimize_many(
         elif problems.compiled or count in (None, 1):
             result = problems.solve(count, report)
         else:
-            with ProcessPoolExecutor(count, initializer=_ignore_interrupts) as pool:
-                result = _solve_by_map(problems, pool.map, chunksize, report, pool)
+            stop = multiprocessing.Event()
+            with ProcessPoolExecutor(count, initializer=_be_worker, initargs=(stop,)) as pool:
+                result = _solve_by_map(problems, pool.map, chunksize, report, stop)
     if len(result.status) and (result.status == status.OBJECTIVE).all():
         problems.solve_alone(0)  # raises
     return result
@@ -616,6 +619,7 @@ def _solve_part(
 ) -> ManyResult:
     """Solve some of the problems, wherever a function like `map` calls this."""
     x0s, args, bounds = part
+    fun = fun if _stop is None else _watched(fun)
     problems = _Problems(fun, x0s, args, jac, bounds, options, vectorize)
     result = problems.solve(1, lambda done: None)
     if (result.status == status.INTERRUPTED).any():
@@ -628,9 +632,9 @@ def _solve_by_map(
     workers: Callable[..., Any],
     chunksize: int,
     report: Callable[[int], Any],
-    pool: ProcessPoolExecutor | None,
+    stop: Event | None,
 ) -> ManyResult:
-    """Solve chunks of problems by a function like `map`; after Ctrl-C end the `pool`, if ours."""
+    """Solve chunks of problems by a function like `map`; tell its processes of Ctrl-C by `stop`."""
     count = len(problems.x0s)
     if count == 0:
         return problems.solve(1, report)
@@ -647,10 +651,9 @@ def _solve_by_map(
             parts.append(answer)
             report(places[min(len(parts), len(places)) - 1].stop)
     except KeyboardInterrupt:
-        if pool is None:
+        if stop is None:
             raise
-        for process in list(pool._processes.values()):
-            process.terminate()
+        stop.set()
         for place in places[len(parts) :]:
             x0s, args, bounds = problems.part(place)
             rest = _Problems(problems.fun, x0s, args, problems.jac, bounds, problems.options, None)
@@ -681,9 +684,25 @@ def _bar(total: int, wanted: bool) -> Iterator[Callable[[int], Any]]:
         yield lambda done: bar.update(done - bar.n)
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the process that asked."""
+_stop: Event | None = None  # of a process that works for another
+
+
+def _be_worker(stop: Event) -> None:
+    """Leave Ctrl-C to the process that asked, which sets `stop`."""
+    global _stop
+    _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _watched(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `fun`, which stops where the process that asked was interrupted."""
+
+    def watched(*args: Any) -> Any:
+        if _stop is not None and _stop.is_set():
+            raise KeyboardInterrupt
+        return fun(*args)
+
+    return watched
 
 
 def _worker_count(workers: Any) -> int | None:

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import joblib
 import numba
@@ -138,9 +139,12 @@ def pools():
     """Pools of each kind, by name, as functions like map."""
     spawn, fork = (multiprocessing.get_context(name) for name in ("spawn", "fork"))
     futures = concurrent.futures
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 of fork beside threads
+        pool = fork.Pool(2)
     with (
         spawn.Pool(2) as spawned,
-        fork.Pool(2) as forked,
+        pool as forked,
         futures.ThreadPoolExecutor(3) as threads,
         futures.ProcessPoolExecutor(2, mp_context=spawn) as processes,
     ):
@@ -374,11 +378,9 @@ if __name__ == "__main__":
     for fun in (compiled, in_python):
         expected = minimize_many(fun, x0s, (own,), jac=True, workers=1)
         assert expected.success.all()
-        for method in ("spawn", "fork"):
-            with multiprocessing.get_context(method).Pool(2) as pool:
-                result = minimize_many(
-                    fun, x0s, (own,), jac=True, workers=pool.map, chunksize=2)
-            assert np.array_equal(result.x, expected.x), (fun, method)
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            result = minimize_many(fun, x0s, (own,), jac=True, workers=pool.map, chunksize=2)
+        assert np.array_equal(result.x, expected.x), fun
     result = minimize_many(in_python, x0s, (own,), jac=True, workers=2, chunksize=2)
     assert np.array_equal(result.x, expected.x)
     print("as it should be")
