@@ -88,7 +88,9 @@ def ours(n: int, workers: int | None = None, problems: int = PROBLEMS) -> Call:
     limits = {"maxiter": ITERATIONS, "maxfun": ITERATIONS + 1, "gtol": 0.0}
 
     def call() -> None:
-        found = minimize_many(objective, x0s, workers=workers, lr=LR, rho=RHO, eps=EPS, **limits)
+        found = minimize_many(
+            objective, x0s, workers=workers, vectorize=True, lr=LR, rho=RHO, eps=EPS, **limits
+        )
         if not (found.nit == ITERATIONS).all():
             raise RuntimeError(f"{found}")
 

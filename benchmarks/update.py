@@ -357,7 +357,7 @@ def size_table(dtype: Any, measured: dict[int, dict[str, float]], per_element: f
                 f"{bandwidth(n, dtype, own):.3g}",
                 f"{times[TRIAD] / own:.2f}",
                 f"{roof / own:.2f}",
-                *(f"{times[name] / own:.1f}" if name in times else "-" for name in PEERS),
+                *(f"{times[name] / own:.3g}" if name in times else "-" for name in PEERS),
             )
         )
     return table((*head, *(f"{name} / rmsfast" for name in PEERS)), rows)

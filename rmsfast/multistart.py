@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult
-from scipy.spatial import KDTree
-from scipy.stats import qmc
 
 from rmsfast.core import status
 from rmsfast.many import PerProblem, minimize_many
@@ -418,6 +416,8 @@ def _cluster(x: np.ndarray, values: np.ndarray, tol: float) -> tuple[np.ndarray,
     leaders: list[int] = []
     if len(x) == 0:
         return np.empty(0, int), labels
+    from scipy.spatial import KDTree
+
     tree = KDTree(x)
     for k in np.argsort(values, kind="stable"):
         if labels[k] < 0:
@@ -466,6 +466,8 @@ def _draw(lower: np.ndarray, upper: np.ndarray, n: int, method: str, rng: Any) -
         raise type(error)(
             f"rng must be None, an int of at least 0 or a numpy Generator, got {rng!r}"
         ) from None
+    from scipy.stats import qmc  # 0.3 s, which the import of rmsfast should not take
+
     # qmc gets rng as it came, not the generator: SciPy's own points for the same rng
     if method == "uniform":
         points = generator.random((n, d))

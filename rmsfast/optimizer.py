@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -111,6 +112,13 @@ class RMSProp:
     array([0.3162, 0.3162])
     """
 
+    # derived from the arrays of the last call
+    _passes: list[Pass]
+    _params: list[np.ndarray]
+    _flags: list[int]
+    _places: set[int]
+    _signature: Any
+
     def __init__(
         self,
         lr: Any = None,
@@ -139,8 +147,7 @@ class RMSProp:
         self._tree: Tree | None = None
         self._dtypes: list[np.dtype[Any]] = []  # of the parameters
         self._state: dict[str, list[np.ndarray]] = {}
-        self._passes: list[Pass] = []  # derived from the arrays of the last call
-        self._signature: Any = None
+        self._forget_arrays()
         self._lock = threading.Lock()
 
     def _add_group(self, group: dict[str, Any]) -> None:
@@ -327,7 +334,9 @@ class RMSProp:
         tree = self._tree or Tree.of(params)
         xs, gs = tree.leaves("params", params), tree.leaves("grads", grads)
         # What was checked once, by the values of this, need not be checked again.
-        signature = _signature(xs, gs)
+        kept = len(xs) == len(self._params) and all(map(operator.is_, xs, self._params))
+        kept = kept and [x.flags.num for x in xs] == self._flags
+        signature = (self._signature[0] if kept else _signature(xs), _signature(gs))
         if not self._passes or signature != self._signature:
             self._check_params(tree, xs)
             for k, (x, g) in enumerate(zip(xs, gs, strict=True)):
@@ -335,8 +344,11 @@ class RMSProp:
             self._allocate(tree, xs)
             self._lay_out(xs)
             self._passes = self._make_passes(tree, xs, gs, self._state, self._rates)
-            self._signature = signature
-        places = set(map(id, xs))
+        self._signature = signature
+        if not kept:
+            self._params, self._flags = xs, [x.flags.num for x in xs]
+            self._places = set(map(id, xs))
+        places = self._places
         if not places.isdisjoint(map(id, gs)):  # another's: read after it was written over
             pairs = zip(xs, gs, strict=True)
             gs = [g if g is x or id(g) not in places else g.copy("K") for x, g in pairs]
@@ -685,16 +697,21 @@ class RMSProp:
     def _forget(self) -> None:
         """Forget all that was learnt from arrays."""
         self._tree, self._dtypes, self._state = None, [], {}
-        self._passes, self._signature = [], None
+        self._forget_arrays()
+
+    def _forget_arrays(self) -> None:
+        """Forget what was derived from the arrays of the last call."""
+        self._passes, self._params, self._flags, self._places = [], [], [], set()
+        self._signature = (None, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_passes", "_signature", "_lock")
+        derived = ("_passes", "_params", "_flags", "_places", "_signature", "_lock")
         with self._lock:
             return copy.deepcopy({k: v for k, v in vars(self).items() if k not in derived})
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         vars(self).update(values)
-        self._passes, self._signature = [], None
+        self._forget_arrays()
         self._lock = threading.Lock()
 
 
@@ -731,13 +748,10 @@ def _names(options: Sequence[RMSPropOptions], extras: UpdateOptions) -> list[str
     return [name for name, is_used in used.items() if is_used]
 
 
-def _signature(xs: list[Any], gs: list[Any]) -> Any:
+def _signature(arrays: list[Any]) -> Any:
     """Return all that decides how arrays are updated, but where they are."""
     try:
-        return (
-            [(type(x), x.dtype, x.shape, x.flags.num & FLAGS) for x in xs],
-            [(type(g), g.dtype, g.shape, g.flags.num & FLAGS) for g in gs],
-        )
+        return [(type(a), a.dtype, a.shape, a.flags.num & FLAGS) for a in arrays]
     except AttributeError:  # no arrays: the checks say so
         return None
 
