@@ -449,7 +449,7 @@ turns: median over {ROUNDS} rounds of the fastest of {REPEATS} calls.
 ## With a numeric learning rate
 
 {PROBLEMS} problems, the chained Rosenbrock function from random starts, {ITERATIONS} iterations
-each, float64: time per iteration of one problem. `minimize_many` makes
+each, float64: time per iteration of one problem. `minimize_many`, here with `vectorize=True`, makes
 {" and ".join(per_second)} of them per second.
 
 `jax.vmap` is that of `optax.rmsprop` in a jitted `jax.lax.scan`, the fastest of four forms:

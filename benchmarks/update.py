@@ -559,11 +559,10 @@ def main() -> str:
     many = many_table(reasons)
     FOLDER.mkdir(parents=True, exist_ok=True)
     draw_roofline(measured, per_element, FOLDER / "roofline.png")
-    notes = [f"{name}: {why}." for name, why in reasons.items()]
+    notes = "".join(f"\n{name}: {why}.\n" for name, why in reasons.items())
     if len(sizes) < len(SIZES):
-        notes.append(
-            f"{max(SIZES):,} elements need {WORDS * 8 * max(SIZES) / 1e9:.0f} GB of memory."
-        )
+        gigabytes = WORDS * 8 * max(SIZES) / 1e9
+        notes += f"\n{max(SIZES):,} elements need {gigabytes:.0f} GB of free memory.\n"
     alone = " and ".join(f"{1e9 * t:.3f} ns in {np.dtype(d)}" for d, t in per_element.items())
     page = f"""# Time of one update
 
@@ -578,9 +577,9 @@ the number of cores.
 {PLAIN.words} numbers per element: it reads parameter, gradient and mean square, and writes
 parameter and mean square; GB/s counts these. The *triad* is a Numba loop that does nothing but
 move them, `x[i] += c * g[i]; s[i] += c * g[i]`, serial or parallel, whichever is faster. In caches
-a second roof is lower: a square root and a division per element, in a loop over 1,024 elements of
-which the processor computes vectors, take {alone} on one thread. *Of the roof* is measured by the
-slower of the two, this divided by the number of threads.
+a second roof is lower: a square root and a division per element, in a loop over 1,024 elements,
+take {alone} on one thread.
+*Of the roof* is measured by the slower of the two, the second divided by the number of threads.
 
 The peers do the same steps, to 12 digits: NumPy with `out=` and one work array;
 `torch.optim.RMSprop` with `foreach` or without, and its step in `torch.compile`, compiled for this
@@ -590,9 +589,7 @@ times faster rmsfast is.
 {by_dtype[0]}
 
 {by_dtype[1]}
-
-{" ".join(notes)}
-
+{notes}
 ![GB/s of one update against n](roofline.png)
 
 ## Variants
@@ -617,8 +614,8 @@ the mean square. `torch.optim.SparseAdam` is the nearest there is: its rule keep
 ## One thread, or all
 
 The compiled loop of a plain update alone, called again and again, so that the threads of the
-parallel one do not sleep. `update` takes all threads from {PARALLEL_BYTES // 1024} KiB of
-parameters on.
+parallel one do not sleep. From {PARALLEL_BYTES // 1024} KiB of parameters on `update` takes all
+threads.
 
 {crossover_table()}
 
