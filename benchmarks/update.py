@@ -332,10 +332,9 @@ def faster_triad(times: dict[str, float]) -> dict[str, float]:
     return {**others, TRIAD: min(times[name] for name in kinds)}
 
 
-def microseconds(value: float) -> str:
-    """Return a time in microseconds, three digits."""
-    us = 1e6 * value
-    return f"{us:,.{max(0, 2 - math.floor(math.log10(us)))}f}"
+def digits(value: float) -> str:
+    """Return a number with three digits."""
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
 def bandwidth(n: int, dtype: Any, value: float) -> float:
@@ -353,11 +352,11 @@ def size_table(dtype: Any, measured: dict[int, dict[str, float]], per_element: f
         rows.append(
             (
                 f"{n:,}",
-                microseconds(own),
-                f"{bandwidth(n, dtype, own):.3g}",
+                digits(1e6 * own),
+                digits(bandwidth(n, dtype, own)),
                 f"{times[TRIAD] / own:.2f}",
                 f"{roof / own:.2f}",
-                *(f"{times[name] / own:.3g}" if name in times else "-" for name in PEERS),
+                *(digits(times[name] / own) if name in times else "-" for name in PEERS),
             )
         )
     return table((*head, *(f"{name} / rmsfast" for name in PEERS)), rows)
@@ -403,7 +402,7 @@ def many_table(without: Iterable[str]) -> str:
     times = seconds(calls)
     for kind in ("", "torch "):
         if f"{kind}many" in times:
-            times[f"{kind}above"] = max(0.0, times[f"{kind}many"] - times[f"{kind}one"]) / ARRAYS
+            times[f"{kind}above"] = (times[f"{kind}many"] - times[f"{kind}one"]) / ARRAYS
     rows = []
     for label, name in (
         (f"{ARRAYS:,} arrays of {ARRAYS:,} elements", "many"),
@@ -454,7 +453,7 @@ def row_table(without: Iterable[str]) -> str:
     own = times["rmsfast"]
     return table(
         (f"{TOUCHED:,} of {ROWS:,} rows", "us", "/ rmsfast"),
-        ((name, microseconds(value), f"{value / own:.1f}") for name, value in times.items()),
+        ((name, digits(1e6 * value), digits(value / own)) for name, value in times.items()),
     )
 
 
@@ -476,7 +475,7 @@ def crossover_table() -> str:
                     "parallel": functools.partial(parallel, *arguments, numba.get_num_threads()),
                 }
             )
-            row += [f"{x.nbytes // 1024}", *(microseconds(value) for value in times.values())]
+            row += [f"{x.nbytes // 1024}", *(digits(1e6 * value) for value in times.values())]
     head = ["n"]
     for dtype in DTYPES:
         head += [f"{np.dtype(dtype)}, KiB", "serial, us", "parallel, us"]

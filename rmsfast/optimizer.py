@@ -46,7 +46,8 @@ class RMSProp:
     lr : float, callable, array, or list or dict of arrays
         Learning rate: a positive number; a schedule of `rmsfast.schedules`, or
         any callable ``lr(k)`` of the number of updates so far; or a rate for
-        each coordinate, of the structure and the shapes of the parameters.
+        each coordinate, of the structure and the shapes of the parameters,
+        copied. Set `lr` to change it.
     preset : str, optional
         Take what is not given from a framework: see
         `rmsfast.RMSPropOptions.preset`.
