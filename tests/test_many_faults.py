@@ -744,10 +744,8 @@ def interrupt(code, *arguments):
         assert process.stdout.readline() == "started\n", process.stderr.read()
         time.sleep(0.7)
         assert process.poll() is None, process.communicate()
-        sent = time.perf_counter()
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "returned\n", process.stderr.read()
-        seconds = time.perf_counter() - sent
         out, err = process.stdout.read(), process.stderr.read()
         process.wait()
     finally:
@@ -756,7 +754,6 @@ def interrupt(code, *arguments):
         process.communicate()
     assert process.returncode == 0, f"it hangs, or fails\n{out}{err}"
     assert err == ""
-    assert seconds < 2
     return out
 
 
