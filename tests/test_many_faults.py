@@ -667,7 +667,7 @@ def test_what_minimize_takes_and_many_does_not_is_not_dropped_silently(name):
 # Ctrl-C ------------------------------------------------------------------------------------------
 
 INTERRUPTED = """
-import signal, sys, threading, time
+import mmap, signal, sys, threading, time
 
 import numba, numpy as np, rmsfast
 from rmsfast import PerProblem, minimize_many
@@ -675,9 +675,13 @@ from rmsfast.core import status
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The endless problems begun so far, in memory that worker processes share
+begun = np.frombuffer(mmap.mmap(-1, 60), np.uint8)
+
 @numba.njit
-def bowl_or_slope(x, g, endless):
+def bowl_or_slope(x, g, endless, begun):
     if endless:
+        begun[endless] = 1
         g[0] = -1.0
         return -x[0]
     g[0] = 2.0 * (x[0] - 1.0)
@@ -685,27 +689,32 @@ def bowl_or_slope(x, g, endless):
 
 compiled = rmsfast.Objective(bowl_or_slope)
 
-def in_python(x, endless):
+def in_python(x, endless, copy):
     if endless:
         time.sleep(0.002)
-    return compiled(x, endless)
+    return compiled(x, endless, begun)
+
+def say_when(count):
+    while begun.sum() < count:
+        time.sleep(0.01)
+    print("started", flush=True)
 
 fun = {"compiled": compiled, "python": in_python}[sys.argv[1]]
 workers, vectorize = (None if word == "None" else int(word) for word in sys.argv[2:])
 kinds = np.zeros(60, np.int64)
-kinds[30:40] = 1  # more than there are threads: one after another, none that follows is begun
+# More than there are threads: one after another, none that follows is begun
+kinds[30:40] = range(30, 40)
 x0s = np.random.default_rng(0).uniform(-1, 0.5, (60, 1))
 options = {"jac": True, "lr": 0.05, "maxfun": 10**12}
 how = {"workers": workers, "chunksize": 5, "vectorize": bool(vectorize)}
-minimize_many(fun, x0s[:30], (PerProblem(kinds[:30]),), maxiter=1000, **options, **how)
-print("started", flush=True)
-before = time.perf_counter()
-result = minimize_many(fun, x0s, (PerProblem(kinds),), maxiter=10**12, **options, **how)
+minimize_many(fun, x0s[:30], (PerProblem(kinds[:30]), begun), maxiter=1000, **options, **how)
+threading.Thread(target=say_when, args=(2 if workers == 2 else 1,)).start()
+result = minimize_many(fun, x0s, (PerProblem(kinds), begun), maxiter=10**12, **options, **how)
 print("returned", flush=True)
 print(result)
 done = range(60) if vectorize else range(30)
 for k in (k for k in done if not kinds[k]):
-    single = rmsfast.rmsprop(fun, x0s[k], (kinds[k],), maxiter=10**12, **options)
+    single = rmsfast.rmsprop(fun, x0s[k], (kinds[k], begun), maxiter=10**12, **options)
     for name in ("x", "fun", "jac", "nit", "nfev", "njev", "status", "success", "message"):
         assert np.array_equal(getattr(result, name)[k], single[name]), (k, name)
     assert result.status[k] != status.INTERRUPTED
@@ -716,7 +725,7 @@ for k in (k for k in range(60) if kinds[k] or k not in done):
     if np.isnan(result.fun[k]):
         assert result.x[k] == x0s[k] and np.isnan(result.jac[k]).all(), k
     else:  # the best point until then
-        assert result.fun[k] == fun(result.x[k], kinds[k])[0], k
+        assert result.fun[k] == fun(result.x[k], kinds[k], begun)[0], k
 for k in () if vectorize else range(40, 60):
     assert (result.x[k], result.nit[k], result.nfev[k]) == (x0s[k], 0, 0), k
     assert np.isnan(result.fun[k]), k

@@ -102,9 +102,10 @@ def test_rule_is_the_reference(options, size, dtype):
 @each_variant
 def test_dtype_stays(options, dtype):
     coordinate = [dtype(v) for v in (0.5, -0.2, 0.3, 0.1, 0.0)]
-    step(*coordinate, make_hyper(dtype, **options))
-    kinds = {str(s.args[0]): {str(r) for r in s.return_type} for s in step.nopython_signatures}
-    assert kinds[dtype.__name__] == {dtype.__name__}
+    arguments = (*coordinate, make_hyper(dtype, **options))
+    step(*arguments)
+    compiled = step.overloads[tuple(numba.typeof(each) for each in arguments)]
+    assert {str(each) for each in compiled.signature.return_type} == {dtype.__name__}
 
 
 @each_dtype
