@@ -2,6 +2,7 @@
 
 from rmsfast import kernels, objectives, schedules
 from rmsfast.many import ManyResult, PerProblem, minimize_chunks, minimize_many
+from rmsfast.minibatch import minimize_minibatch
 from rmsfast.minimize import rmsprop
 from rmsfast.multistart import MultistartResult, multistart, starts
 from rmsfast.objective import Objective
@@ -20,6 +21,7 @@ __all__ = [
     "kernels",
     "minimize_chunks",
     "minimize_many",
+    "minimize_minibatch",
     "multistart",
     "objectives",
     "rmsprop",

@@ -193,7 +193,7 @@ class Solver:
         if not auto:
             w[core.MEAN_SQUARE] = hyper.initial_scale
             w[core.MEAN] = w[core.BUFFER] = 0.0
-        self.record = np.frombuffer(bytearray(_blank(hyper, options)), core.STATE)
+        self.record = blank_record(hyper, options)
         state = self.record[0]
         state["bounded"] = bounded
         state["plain"] = not bounded and not auto and hyper.is_plain
@@ -250,18 +250,7 @@ class Solver:
         state = self.state
         first = int(state["evaluations"])
         last = min(first + count, int(state["maxiter"]), int(state["max_evaluations"]) - 1)
-        if type(self._schedule).__module__ == schedules.__name__:
-            steps: Any = np.arange(first, last)
-            return np.asarray(self._schedule(steps), dtype=float)
-        rates: list[float] = []
-        for k in range(first, last):
-            try:
-                rates.append(check_number(f"lr({k})", self._schedule(k), 0.0))
-            except Exception:
-                if rates:
-                    break
-                raise
-        return np.array(rates)
+        return schedules.rates(self._schedule, first, last)
 
     @property
     def done(self) -> bool:
@@ -409,6 +398,11 @@ def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
     buffer = np.empty(shape[0] * shape[1] + line, dtype)
     start = -buffer.ctypes.data % 64 // dtype.itemsize
     return buffer[start : start + shape[0] * shape[1]].reshape(shape)
+
+
+def blank_record(hyper: RMSPropOptions, options: SolverOptions) -> np.ndarray:
+    """Return the record of a run that has not begun, in an array of one element."""
+    return np.frombuffer(bytearray(_blank(hyper, options)), core.STATE)
 
 
 @functools.lru_cache(maxsize=64)

@@ -299,11 +299,11 @@ def _descend(w: np.ndarray, state: State, source: int, new: int) -> tuple[bool, 
     One pass does the step and the checks: is any component of the gradient
     larger than gtol, and are all finite.
     """
-    scale = 1.0
-    if state.clip_norm < np.inf:
-        scale = _clipping(w, state, source)
     correction = 1.0 - state.rho ** (state.nit + 1) if state.bias_correction else 1.0
-    h = hyper(w, state, scale, correction)
+    h = hyper(w, state, 1.0, correction)
+    if state.clip_norm < np.inf:
+        scale = clipping(w[X + source], w[G + source], h, state.clip_norm)
+        h = hyper(w, state, scale, correction)
 
     if state.plain:  # the options that are off as constants: half the time per element
         T = w.dtype.type
@@ -313,19 +313,33 @@ def _descend(w: np.ndarray, state: State, source: int, new: int) -> tuple[bool, 
 
 
 @jit
-def _clipping(w: np.ndarray, state: State, row: int) -> float:
-    """Factor that brings the gradient down to the norm `clip_norm`, 1 if it is no longer."""
-    h = hyper(w, state, 1.0, 1.0)
+def clipping(x: np.ndarray, g: np.ndarray, h: Hyper, clip_norm: float) -> float:
+    """Return the factor that brings the gradient down to a norm, 1 if it is no longer.
+
+    Parameters
+    ----------
+    x, g : ndarray, shape (n,)
+        Point and gradient.
+    h : Hyper
+        Hyperparameters: coupled weight decay is part of the gradient.
+    clip_norm : float
+        The largest Euclidean norm.
+
+    Returns
+    -------
+    float
+        At most 1.
+    """
     largest = 0.0
-    for i in range(w.shape[1]):
-        largest = max(largest, abs(descent_gradient(w[X + row, i], w[G + row, i], h)))
+    for i in range(g.size):
+        largest = max(largest, abs(descent_gradient(x[i], g[i], h)))
     if largest == 0 or not largest < np.inf:
         return 1.0
     square = 0.0
-    for i in range(w.shape[1]):
-        c = descent_gradient(w[X + row, i], w[G + row, i], h) / largest
+    for i in range(g.size):
+        c = descent_gradient(x[i], g[i], h) / largest
         square += c * c
-    return min(state.clip_norm / largest / math.sqrt(square), 1.0)
+    return min(clip_norm / largest / math.sqrt(square), 1.0)
 
 
 @jit_inline
