@@ -63,7 +63,7 @@ import numpy as np
 
 from rmsfast.core import status
 from rmsfast.core.jit import jit, jit_inline, jit_merged, jit_sum
-from rmsfast.core.rule import Hyper, denominator, descent_gradient, mean_square, step
+from rmsfast.core.rule import Hyper, denominator, descent_gradient, mean_square, plain, step
 
 WINDOW = 10  # values the Armijo rule compares with
 MAX_MAXCOR = 30  # the longest memory
@@ -154,8 +154,6 @@ HYPERPARAMETERS = (
     "decoupled",
     "maximize",
 )
-
-NO_FLAGS = (False,) * 7
 
 CYCLE = 100  # steps after which a limit cycle is looked for: a multiple of its usual period, two
 CYCLE_SHIFT = 1e-3  # of a step: what a cycle may move in that time
@@ -304,12 +302,10 @@ def _descend(w: np.ndarray, state: State, source: int, new: int) -> tuple[bool, 
         scale = _clipping(w, state, source)
     correction = 1.0 - state.rho ** (state.nit + 1) if state.bias_correction else 1.0
     h = hyper(w, state, scale, correction)
-
-    if state.plain:  # the options that are off as constants: half the time per element
-        T = w.dtype.type
-        h = Hyper(h.lr, h.rho, h.one_minus_rho, h.eps, T(0), T(0), T(np.inf), T(1), T(1), *NO_FLAGS)
-        return _sweep(w, source, new, h, False, T(state.gtol))
-    return _sweep(w, source, new, h, state.bounded, w.dtype.type(state.gtol))
+    T = w.dtype.type
+    if state.plain:
+        return _sweep(w, source, new, plain(h, T), False, T(state.gtol))
+    return _sweep(w, source, new, h, state.bounded, T(state.gtol))
 
 
 @jit
