@@ -56,6 +56,7 @@ class RMSProp:
         groups: ``{"params": keys, name: value, ...}``, where `keys` are indices
         of the list or keys of the dict of parameters. `clip_norm` is one for
         all.
+
     Options
     -------
     The hyperparameters of `rmsfast.RMSPropOptions`, and:
