@@ -254,19 +254,19 @@ def main() -> str:
 
 {answer}
 
-Linear regression with {FEATURES} features and a bias, half the mean squared error, float64; all with
-RMSProp, lr {LR}, rho {RHO}, eps {EPS}, in batches of {BATCH}, in a new random order in each epoch.
-Each time is that of whole calls on {cores()} cores divided by their epochs, medians over rounds of
-the fastest of some repeats, warm; it took {time.perf_counter() - start:.0f} s.
+Linear regression with {FEATURES} features and a bias, half the mean squared error, float64; all
+with RMSProp, lr {LR}, rho {RHO}, eps {EPS}, in batches of {BATCH}, in a new random order in each
+epoch. Each time is that of whole calls on {cores()} cores divided by their epochs, medians over
+rounds of the fastest of some repeats, warm; it took {time.perf_counter() - start:.0f} s.
 
-The first table has the size of the airfoil data in "Dive into Deep Learning". PyTorch's `DataLoader`
-is the book's; the loop over tensors cuts batches by indexing with a permutation. In optax both loops,
-over epochs and over batches, are `jax.lax.scan` within one `jax.jit`, and the order is that of
-`jax.random.permutation`. Most of the time of the loops by hand in Numba is NumPy's permutation and
-the rows gathered one by one.
+The first table has the size of the airfoil data in "Dive into Deep Learning". PyTorch's
+`DataLoader` is the book's; the loop over tensors cuts batches by indexing with a permutation. In
+optax both loops, over epochs and over batches, are `jax.lax.scan` within one `jax.jit`, and the
+order is that of `jax.random.permutation`. The Numba loop by hand is for this objective alone, keeps
+no loss, and checks nothing.
 
-The second table compares epochs with and without `shuffle`. From some thousand rows on, threads draw
-the next order and gather rows ahead of the loop over batches.
+The second table compares epochs with and without `shuffle`. Where the data does not fit the caches,
+threads draw the next order and gather rows ahead of the loop over batches.
 """
     save("minibatch.md", text)
     return answer
