@@ -52,7 +52,7 @@ def test_recipes_run_from_top_to_bottom():
     names = {}
     for block in blocks:
         exec(compile(block, "recipes.rst", "exec"), names)
-    for result in (names["hopped"], names["evolved"]):
+    for result in (names["hopped"], names["polished"]):
         np.testing.assert_allclose(result.x, rastrigin.minimum.x, atol=1e-6)
     np.testing.assert_allclose(names["solver"].result().x, rosenbrock.minimum.x, atol=1e-6)
     np.testing.assert_allclose(names["optimizer"].average, [1.0, -2.0, 3.0], atol=0.1)
