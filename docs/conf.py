@@ -4,6 +4,7 @@ import itertools
 import pathlib
 import re
 import sys
+import warnings
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -30,7 +31,6 @@ extensions = [
 ]
 default_role = "autolink"
 highlight_language = "none"  # a block in Python says so
-
 templates_path = ["_templates"]
 
 # Docstrings ------------------------------------------------------------------------------------
@@ -38,6 +38,8 @@ templates_path = ["_templates"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # types stand in the docstrings
 autosummary_generate = True
+warnings.filterwarnings("error", "Unknown section")  # numpydoc leaves it out
+warnings.filterwarnings("ignore", "Unknown section Options")  # mend_docstring brings it in
 numpydoc_show_class_members = False  # autodoc shows them, with their docstrings
 numpydoc_validation_checks = {  # all but
     "all",
@@ -82,6 +84,7 @@ sphinx_gallery_conf = {
     "capture_repr": (),
     "default_thumb_file": str(pathlib.Path(__file__).with_name("_static") / "printed.svg"),
     "download_all_examples": False,
+    "notebook_extensions": set(),  # no notebooks: some examples read their command line
     "show_signature": False,
     "write_computation_times": False,
 }

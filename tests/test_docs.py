@@ -24,15 +24,6 @@ def code_of(page, directive):
     return [textwrap.dedent(block) for block in without_options]
 
 
-@pytest.fixture
-def pyplot():
-    """pyplot without a screen; its figures are closed in the end."""
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.switch_backend("agg")
-    yield pyplot
-    pyplot.close("all")
-
-
 def test_first_page(pyplot, capsys):
     (code,) = code_of("index.rst", "plot::")
     assert len(code.strip().splitlines()) <= 12
