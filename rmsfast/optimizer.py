@@ -41,6 +41,8 @@ UNDERFLOW = 1e-280  # a sum of squares below this has lost digits
 class RMSProp:
     """RMSProp for gradients that the caller computes; updates arrays in place.
 
+    It takes the hyperparameters of `rmsfast.RMSPropOptions`, and what is below.
+
     Parameters
     ----------
     lr : float, callable, array, or list or dict of arrays
@@ -59,8 +61,6 @@ class RMSProp:
 
     Options
     -------
-    The hyperparameters of `rmsfast.RMSPropOptions`, and:
-
     ema_decay : float, optional
         Keep running averages of the parameters, `average`, with this decay in
         [0, 1): ``average = decay * average + (1 - decay) * params`` after each
@@ -87,8 +87,8 @@ class RMSProp:
 
     See Also
     --------
-    rmsfast.rmsprop : the minimizer, where there is an objective
-    rmsfast.kernels : the same update for compiled loops
+    rmsfast.rmsprop : the minimizer, where there is an objective.
+    rmsfast.kernels : the same update for compiled loops.
 
     Notes
     -----

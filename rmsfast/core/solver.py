@@ -30,7 +30,8 @@ when a variable is measured in another unit.
    from ``lr * P``.
 3. A trial point is accepted when its value is below the highest of the last
    ten by the Armijo rule [3]_ [4]_; else the step is shortened by quadratic
-   interpolation.
+   interpolation. Where rounding hides the change of the value, the slope
+   decides [8]_.
 4. Bounds are kept by projection [5]_; coordinates at a bound that the gradient
    pushes outwards are held [6]_.
 
