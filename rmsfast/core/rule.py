@@ -23,6 +23,7 @@ References
    arXiv:1308.0850, 2013, equations 38 to 45.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -138,7 +139,7 @@ def mean_square(s: float, g: float, h: Hyper) -> float:
 @jit
 def denominator(v: float, h: Hyper) -> float:
     """Return the root of the mean square (or variance) `v`, kept from zero by eps."""
-    return np.sqrt(v + h.eps) if h.eps_in_sqrt else np.sqrt(v) + h.eps
+    return math.sqrt(v + h.eps) if h.eps_in_sqrt else math.sqrt(v) + h.eps
 
 
 @jit

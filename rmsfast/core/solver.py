@@ -556,7 +556,7 @@ def _learn(w: np.ndarray, state: State, previous: int) -> None:
     middle, lowest, highest = T(overall), T(overall / SPREAD), T(overall * SPREAD)
     s_y = s_metric_s = y_metric_y = 0.0
     for i in range(n):
-        p = np.sqrt(u[i] / v[i])
+        p = math.sqrt(u[i] / v[i])
         p = p if u[i] > 0 and v[i] > 0 else middle
         p = min(max(p, lowest), highest)
         metric[i] = p
