@@ -1,6 +1,6 @@
 """RMSProp, compiled: a method of `scipy.optimize.minimize`, an optimizer object, kernels."""
 
-from rmsfast import kernels, objectives, schedules
+from rmsfast import kernels, objectives, plot, schedules
 from rmsfast.many import ManyResult, PerProblem, minimize_chunks, minimize_many
 from rmsfast.minimize import rmsprop
 from rmsfast.multistart import MultistartResult, multistart, starts
@@ -22,6 +22,7 @@ __all__ = [
     "minimize_many",
     "multistart",
     "objectives",
+    "plot",
     "rmsprop",
     "schedules",
     "starts",
