@@ -175,6 +175,8 @@ class MultistartResult(OptimizeResult):
         ------
         ImportError
             If matplotlib is missing.
+        TypeError
+            If `ax` is no Axes.
         """
         ax = plot.new_axes(ax)
         colors = plot.group_colors(len(self.minima))
