@@ -432,7 +432,7 @@ def test_clip_value(bound, momentum):
     ours, _ = points(clip_value=bound, momentum=momentum)
     peer = Torch(momentum=momentum)
     theirs = peer.points(clip=lambda p: torch.nn.utils.clip_grad_value_([p], bound))
-    assert_ulps(ours, theirs, 64)
+    assert_ulps(ours, theirs, 256)  # roundings are divided by a mean square below bound**2
 
 
 @pytest.mark.parametrize("bound", [0.01, 1.0, 1e3])
