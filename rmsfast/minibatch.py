@@ -245,6 +245,7 @@ class _Training:
         self._g = np.empty_like(start)
         self._records = blank_record(hyper, SolverOptions()), np.zeros(1, core.RUN)
         self._state, self._sums = (record[0] for record in self._records)
+        self._state["plain"] = hyper.is_plain
         lr = hyper.lr.lr if isinstance(hyper.lr, schedules.plateau) else hyper.lr
         self._schedule = lr if callable(lr) else None
         self._state["lr"] = math.nan if callable(lr) else lr

@@ -617,16 +617,6 @@ def test_bad_input(arguments, kind, text):
 # Pictures ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def pyplot(monkeypatch):
-    """pyplot without a screen; its figures are closed in the end."""
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.switch_backend("agg")
-    yield pyplot
-    pyplot.close("all")
-
-
 def drawn(ax):
     """The collections of a picture by their label."""
     ax.figure.canvas.draw()

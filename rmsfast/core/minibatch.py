@@ -11,11 +11,10 @@ from numba import types
 from numba.core import cgutils
 
 from rmsfast.core import status
-from rmsfast.core.cpu import update
 from rmsfast.core.drivers import RECORD, borrow, evaluate
-from rmsfast.core.jit import intrinsic, jit, jit_inline, jit_merged, specialise
-from rmsfast.core.rule import average
-from rmsfast.core.solver import State, clipping, hyper
+from rmsfast.core.jit import intrinsic, jit_inline, jit_merged, specialise
+from rmsfast.core.rule import Hyper, average, plain, step
+from rmsfast.core.solver import State, hyper_of_step
 
 # Rows of the array of what a step changes. Means, momentum buffers and averages follow if there
 # are any, in the rows that RUN names.
@@ -72,41 +71,63 @@ def advance(
     for i in range(g.size):
         finite &= abs(g[i]) < np.inf
     if not finite:
-        _copy(kept, w)
+        for row in range(w.shape[0]):
+            for i in range(g.size):  # assignment of whole arrays takes seconds to compile
+                w[row, i] = kept[row, i]
         state.nit = run.kept_nit
         run.averaged = run.kept_averaged
         state.status = status.NONFINITE
         return state.status
-    _copy(w, kept)
-    run.kept_nit = state.nit
-    run.kept_averaged = run.averaged
     run.loss += f * rows
     run.rows += rows
 
+    h = hyper_of_step(state, w[X], g)
+    if state.plain:
+        _update(w, kept, g, run, plain(h, w.dtype.type))
+    else:
+        _update(w, kept, g, run, h)
+    run.kept_nit = state.nit
     state.nit += 1
-    correction = 1.0 - state.rho**state.nit if state.bias_correction else 1.0
-    h = hyper(w, state, 1.0, correction)
-    if state.clip_norm < np.inf:
-        h = hyper(w, state, clipping(w[X], g, h, state.clip_norm), correction)
-    update(w[X], g, w[MEAN_SQUARE], w[run.mean], w[run.buffer], h)
+    run.kept_averaged = run.averaged
     if run.averaging:
-        decay = run.ema_decay
-        if run.averaged == 0:
-            decay = 0.0
-        elif math.isnan(decay):
-            decay = run.averaged / (run.averaged + 1)
-        for i in range(g.size):
-            w[run.average, i] = average(w[run.average, i], w[X, i], w.dtype.type(decay))
-        run.averaged += 1
+        _average(w, kept, run)
     return state.status
 
 
-@jit
-def _copy(source: np.ndarray, target: np.ndarray) -> None:
-    """Copy an array into another; NumPy's assignment takes seconds to compile."""
-    for k in range(source.shape[0]):
-        for i in range(source.shape[1]):
-            target[k, i] = source[k, i]
+@jit_inline
+def _update(w: np.ndarray, kept: np.ndarray, g: np.ndarray, run: Run, h: Hyper) -> None:
+    """Update the point, by rows of `w`: a call with five arrays takes longer, at small n."""
+    zero = w.dtype.type(0)
+    for i in range(g.size):
+        x_i, s_i, m_i, b_i = w[X, i], w[MEAN_SQUARE, i], zero, zero
+        kept[X, i], kept[MEAN_SQUARE, i] = x_i, s_i
+        if h.centered:
+            m_i = w[run.mean, i]
+            kept[run.mean, i] = m_i
+        if h.momentum != 0:
+            b_i = w[run.buffer, i]
+            kept[run.buffer, i] = b_i
+        x_i, s_i, m_i, b_i = step(x_i, g[i], s_i, m_i, b_i, h)
+        w[X, i], w[MEAN_SQUARE, i] = x_i, s_i
+        if h.centered:
+            w[run.mean, i] = m_i
+        if h.momentum != 0:
+            w[run.buffer, i] = b_i
+
+
+@jit_inline
+def _average(w: np.ndarray, kept: np.ndarray, run: Run) -> None:
+    """Take the point into the average."""
+    decay = run.ema_decay
+    if run.averaged == 0:
+        decay = 0.0
+    elif math.isnan(decay):
+        decay = run.averaged / (run.averaged + 1)
+    for i in range(w.shape[1]):
+        a_i = w[run.average, i]
+        kept[run.average, i] = a_i
+        w[run.average, i] = average(a_i, w[X, i], w.dtype.type(decay))
+    run.averaged += 1
 
 
 @intrinsic

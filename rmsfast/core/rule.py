@@ -80,6 +80,9 @@ class Hyper(NamedTuple):
     maximize: bool
 
 
+NO_FLAGS = (False,) * 7
+
+
 @jit_inline
 def cast(h: Hyper, T: Callable[[float], float]) -> Hyper:
     """Return the hyperparameters as numbers of the type `T`."""
@@ -89,9 +92,31 @@ def cast(h: Hyper, T: Callable[[float], float]) -> Hyper:
 
 
 @jit_inline
+def plain(h: Hyper, T: Callable[[float], float]) -> Hyper:
+    """Return those of plain RMSProp as numbers of the type `T`, all that is off as constants.
+
+    A loop with these takes half the time per element.
+    """
+    numbers = (T(h.lr), T(h.rho), T(h.one_minus_rho), T(h.eps))
+    return Hyper(*numbers, T(0), T(0), T(np.inf), T(1), T(1), *NO_FLAGS)
+
+
+@jit_inline
+def with_rates(h: Hyper, lr: float, correction: float) -> Hyper:
+    """Return the hyperparameters with another learning rate and bias correction."""
+    return Hyper(lr, *h[1:8], correction, *h[9:])
+
+
+@jit_inline
 def with_lr(h: Hyper, lr: float) -> Hyper:
     """Return the hyperparameters with another learning rate."""
-    return Hyper(lr, *h[1:])
+    return with_rates(h, lr, h.correction)
+
+
+@jit_inline
+def with_scale(h: Hyper, gradient_scale: float) -> Hyper:
+    """Return the hyperparameters with another factor on the gradient."""
+    return Hyper(*h[:7], gradient_scale, h.correction, *h[9:])
 
 
 @jit
