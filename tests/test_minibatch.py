@@ -5,11 +5,13 @@ import io
 import itertools
 import math
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
+import reference
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from processes import interrupt, posix
@@ -134,6 +136,11 @@ def assert_same(result, expected):
 # Step by step with PyTorch ------------------------------------------------------------------------
 
 
+def cut(order):
+    """The rows of each batch of an epoch."""
+    return [order[start : start + BATCH] for start in range(0, ROWS, BATCH)]
+
+
 class Torch:
     """`torch.optim.RMSprop` on the same batches; its gradient is that of `kernel`."""
 
@@ -153,14 +160,12 @@ class Torch:
         """Step; yield the epoch, the loss of the batch, its rows, and if it is the last."""
         rng = np.random.default_rng(SEED)
         for epoch in range(epochs):
-            order = _permutation(rng, ROWS)
-            for start in range(0, ROWS, BATCH):
-                rows = order[start : start + BATCH]
+            for k, rows in enumerate(cut(_permutation(rng, ROWS))):
                 f, g = jit_pair(self.x, self.A[rows], self.b[rows])
                 self.p.grad = torch.from_numpy(g)
                 clip(self.p)
                 self.optimizer.step()
-                yield epoch, f, len(rows), start + BATCH >= ROWS
+                yield epoch, f, len(rows), k == STEPS - 1
 
     def points(self, **keywords):
         return np.array([self.x for _ in self.steps(**keywords)])
@@ -203,11 +208,47 @@ def test_pytorch(options, dtype):
     assert result.success and result.status == 11
 
 
+# What PyTorch does not have, in the formulas of tests/reference.py
+OTHERS = {
+    **{name: {"lr": 0.05, "preset": name} for name in reference.PRESETS},
+    "nesterov": {"momentum": 0.7, "nesterov": True},
+    "bias correction": {"bias_correction": True},
+    "bias correction, centered": {"bias_correction": True, "centered": True, "rho": 0.9},
+    "decoupled": {"weight_decay": 0.3, "decoupled": True},
+    "lr in momentum": {
+        "momentum": 0.7, "lr_in_momentum": True, "lr": schedules.inverse_time(0.1, 0.3),
+    },
+    "clipped decay": {"clip_norm": 1.0, "weight_decay": 0.3, "maximize": True},
+}  # fmt: skip
+
+
+@each_dtype
+@pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
+def test_formulas(options, dtype):
+    ours, _ = points(dtype, **options)
+    options = {"lr": 0.05, **reference.PRESETS.get(options.get("preset"), {}), **options}
+    options.pop("preset", None)
+    a, b = data_of(dtype)
+    rng = np.random.default_rng(SEED)
+    x = START.astype(dtype)
+    s = np.full_like(x, options.get("initial_scale", 0.0))
+    m, buffer, theirs = np.zeros_like(x), np.zeros_like(x), []
+    for rows in itertools.chain(*(cut(_permutation(rng, ROWS)) for _ in range(EPOCHS))):
+        t, lr = len(theirs) + 1, options["lr"]
+        now = options | {"lr": lr(t - 1) if callable(lr) else lr}
+        _, g = jit_pair(x, a[rows], b[rows])
+        x, s, m, buffer = reference.update(x, g, s, m, buffer, t, **now)
+        theirs.append(x)
+    assert_ulps(ours, np.array(theirs), 64)
+
+
 def test_every_option_changes_the_points():
     """Else the comparison would show nothing of it."""
     plain, _ = points()
-    for options in [*OPTIONS.values()][1:]:
-        assert abs(points(**options)[0] - plain)[-1].max() > 1e-3
+    same = ("defaults", "torch", "ensmallen")
+    for name, options in (OPTIONS | OTHERS).items():
+        change = abs(points(**options)[0] - plain)[-1].max()
+        assert change == 0 if name in same else change > 1e-3, name
 
 
 @pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "centered": True, "weight_decay": 0.1}])
@@ -304,9 +345,7 @@ def test_dive_into_deep_learning(lr, gamma, eps, dtype):
     x, s, rng = START.astype(dtype), np.zeros(4, dtype), np.random.default_rng(SEED)
     theirs = []
     for _ in range(EPOCHS):
-        order = _permutation(rng, ROWS)
-        for start in range(0, ROWS, BATCH):
-            rows = order[start : start + BATCH]
+        for rows in cut(_permutation(rng, ROWS)):
             g = a[rows].T @ (a[rows] @ x - b[rows]) / len(rows)
             book_step(x, s, g, lr, gamma, eps)
             theirs.append(x.copy())
@@ -837,6 +876,21 @@ def test_go_on_without_patience():
     result = run(state=first.state, validation=told_losses([3.0, 4.0], seen), epochs=2)
     assert_array_equal(result.x, seen[-1])
     assert result.fun == 4.0
+
+
+# Runs within and beside each other ----------------------------------------------------------------
+
+
+def test_runs_do_not_notice_each_other():
+    expected = run(momentum=0.5)
+
+    def callback(xk):
+        assert_same(run(momentum=0.5), expected)
+
+    assert_same(run(momentum=0.5, callback=callback), expected)
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(lambda _: run(momentum=0.5), range(40)):
+            assert_same(result, expected)
 
 
 # Ctrl-C -------------------------------------------------------------------------------------------
