@@ -809,10 +809,18 @@ def _sum_rows(rows: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     first = np.flatnonzero(np.diff(ordered, prepend=-1))
+    grads = np.take(g, order[first], 0)
     if first.size == rows.size:
-        return ordered, np.take(g, order, 0)
-    dtype = np.float32 if g.dtype == np.float16 else None  # float16 is computed in float32
-    return ordered[first], np.add.reduceat(np.take(g, order, 0), first, axis=0, dtype=dtype)
+        return ordered, grads
+    # float16 is computed in float32
+    dtype = np.dtype(np.float32) if g.dtype == np.float16 else g.dtype.newbyteorder("=")
+    grads = grads.astype(dtype, copy=False)
+    counts = np.diff(first, append=rows.size)
+    several = counts > 1  # a sum of one takes as long as a sum of many
+    starts = np.cumsum(counts[several]) - counts[several]
+    parts = np.take(g, order[np.repeat(several, counts)], 0)
+    grads[several] = np.add.reduceat(parts, starts, axis=0, dtype=dtype)
+    return ordered[first], grads
 
 
 def _like(x: np.ndarray, values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
