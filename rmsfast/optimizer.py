@@ -397,10 +397,7 @@ class RMSProp:
 
     def _group_of(self, tree: Tree) -> list[int]:
         """Return, for each array, which of `self._options` are its own."""
-        count = (
-            1 if tree.keys is None else tree.keys if isinstance(tree.keys, int) else len(tree.keys)
-        )
-        groups = [0] * count
+        groups = [0] * tree.count
         for number, keys in enumerate(self._keys, 1):
             for key in keys:
                 groups[tree.index(key)] = number
@@ -412,24 +409,19 @@ class RMSProp:
         if self._rates is not None:
             for k, (x, r) in enumerate(zip(xs, tree.leaves("lr", self._rates), strict=True)):
                 _check_rates(tree.label("lr", k), r, x)
-        for number in set(groups):
-            for x, group in zip(xs, groups, strict=True):
-                if group == number:
-                    real = DTYPES[x.dtype.newbyteorder("=")][1]
-                    self._options[number].check_dtype(np.dtype(real))
+        for x, group in zip(xs, groups, strict=True):
+            self._options[group].check_dtype(np.dtype(_kinds(x)[1]))
         if not self._state:
             self._state = self._blank([self._options[n] for n in groups], xs)
         self._tree, self._dtypes = tree, [x.dtype.newbyteorder("=") for x in xs]
 
     def _lay_out(self, xs: list[np.ndarray]) -> None:
         """Lay the accumulators out as the parameters, so that one pass runs through both."""
-        for name, arrays in self._state.items():
-            for k, (a, x) in enumerate(zip(arrays, xs, strict=True)):
-                if name in ACCUMULATORS and a.shape == x.shape:
-                    wanted = np.empty_like(x, a.dtype, subok=False)
-                    if a.strides != wanted.strides:
-                        wanted[...] = a
-                        arrays[k] = wanted
+        for k, x in enumerate(xs):
+            order: Any = "C" if x.flags.c_contiguous else "F" if x.flags.f_contiguous else "K"
+            for name, arrays in self._state.items():
+                if name in ACCUMULATORS and arrays[k].shape == x.shape:
+                    arrays[k] = np.asarray(arrays[k], order=order)  # itself if it is so already
 
     def _blank(
         self, options: list[RMSPropOptions], xs: list[np.ndarray]
@@ -437,15 +429,14 @@ class RMSProp:
         """Return the state before the first update: arrays without elements where unused."""
         state: dict[str, list[np.ndarray]] = {name: [] for name in _names(options, self._extras)}
         for o, x in zip(options, xs, strict=True):
-            dtype = DTYPES[x.dtype.newbyteorder("=")][0]
-            scale = complex(1, 1) if dtype.kind == "c" else 1.0
+            dtype, _ = _kinds(x)
             used = _names([o], self._extras)
             for name, arrays in state.items():
                 if name == "last_step":
                     arrays.append(np.zeros(x.shape[:1], np.int64))
                 elif name in used:
-                    start = o.initial_scale * scale if name == "mean_square" else 0.0
-                    arrays.append(np.full_like(x, start, dtype, subok=False))
+                    start = o.initial_scale if name == "mean_square" else 0.0
+                    arrays.append(_like(x, start, dtype))
                 else:
                     arrays.append(np.empty(0, dtype))
         return state
@@ -462,7 +453,7 @@ class RMSProp:
         passes: dict[Any, Pass] = {}
         rates = None if lrs is None else tree.leaves("lr", lrs)
         for k, group in enumerate(self._group_of(tree)):
-            dtype, T = DTYPES[xs[k].dtype.newbyteorder("=")]
+            dtype, T = _kinds(xs[k])
             if (group, T) not in passes:
                 passes[group, T] = Pass(group, self._options[group], T, self._extras.ema_decay)
             columns: Columns = {
@@ -783,7 +774,7 @@ def _check_rates(label: str, lr: Any, x: np.ndarray) -> None:
             f"and dtype {lr.dtype}"
         )
     with np.errstate(over="ignore", under="ignore"):
-        rounded = np.asarray(lr).astype(DTYPES[x.dtype.newbyteorder("=")][1])
+        rounded = np.asarray(lr).astype(_kinds(x)[1])
     wrong = ~((rounded > 0) & (rounded < np.inf))
     if wrong.any():
         first = np.asarray(lr)[wrong].flat[0]
@@ -823,7 +814,12 @@ def _sum_rows(rows: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ordered[first], grads
 
 
-def _like(x: np.ndarray, values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+def _kinds(x: np.ndarray) -> tuple[np.dtype[Any], Any]:
+    """Return the dtype of the accumulators of `x`, and what is computed in."""
+    return DTYPES[x.dtype.newbyteorder("=")]
+
+
+def _like(x: np.ndarray, values: np.ndarray | float, dtype: np.dtype[Any]) -> np.ndarray:
     """Return `values` laid out as `x`; for complex numbers in both parts."""
     array = np.empty_like(x, dtype, subok=False)
     array.real = values
