@@ -118,7 +118,7 @@ class RMSProp:
     _passes: list[Pass]
     _params: list[np.ndarray]
     _flags: list[int]
-    _places: set[int]
+    _ids: set[int]  # of the parameters
     _signature: Any
 
     def __init__(
@@ -347,15 +347,16 @@ class RMSProp:
             self._lay_out(xs)
             self._passes = self._make_passes(tree, xs, gs, self._state, self._rates)
         self._signature = signature
-        if not kept:
-            self._params, self._flags = xs, [x.flags.num for x in xs]
-            self._places = set(map(id, xs))
-        places = self._places
-        if not places.isdisjoint(map(id, gs)):  # another's: read after it was written over
+        ids = self._ids if kept else set(map(id, xs))
+        if not ids.isdisjoint(map(id, gs)):  # another's: read after it was written over
             pairs = zip(xs, gs, strict=True)
-            gs = [g if g is x or id(g) not in places else g.copy("K") for x, g in pairs]
+            gs = [g if g is x or id(g) not in ids else g.copy("K") for x, g in pairs]
         for each in self._passes:
             each.point(xs, gs)
+        if not kept:
+            if len(xs) > 1:
+                _check_apart([place for each in self._passes for place in each.places(xs)])
+            self._params, self._flags, self._ids = xs, [x.flags.num for x in xs], ids
         return xs, gs
 
     def _check_params(self, tree: Tree, xs: list[Any]) -> None:
@@ -391,9 +392,7 @@ class RMSProp:
                         f"{label} must have the dtype of the state loaded, "
                         f"{state[k].dtype}, got {x.dtype}"
                     )
-        places = [x.ctypes.data for x in xs if x.size > 0]
-        if len(set(places)) != len(places):
-            raise ValueError("params must not hold the same memory twice")
+        _check_apart([x.ctypes.data for x in xs if x.size > 0])
 
     def _group_of(self, tree: Tree) -> list[int]:
         """Return, for each array, which of `self._options` are its own."""
@@ -694,11 +693,11 @@ class RMSProp:
 
     def _forget_arrays(self) -> None:
         """Forget what was derived from the arrays of the last call."""
-        self._passes, self._params, self._flags, self._places = [], [], [], set()
+        self._passes, self._params, self._flags, self._ids = [], [], [], set()
         self._signature = (None, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_passes", "_params", "_flags", "_places", "_signature", "_lock")
+        derived = ("_passes", "_params", "_flags", "_ids", "_signature", "_lock")
         with self._lock:
             return copy.deepcopy({k: v for k, v in vars(self).items() if k not in derived})
 
@@ -754,6 +753,11 @@ def _check_array(label: str, array: Any) -> None:
         advice = ": give tensor.detach().numpy()" if hasattr(array, "detach") else ""
         kind = f"{type(array).__module__}.{type(array).__name__}".removeprefix("builtins.")
         raise TypeError(f"{label} must be a NumPy array, got {kind}{advice}")
+
+
+def _check_apart(places: list[int]) -> None:
+    if len(set(places)) < len(places):
+        raise ValueError("params must not hold the same memory twice")
 
 
 def _check_grad(label: str, g: Any, x: np.ndarray, shape: tuple[int, ...]) -> None:
