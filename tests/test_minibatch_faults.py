@@ -30,6 +30,7 @@ from test_minibatch import (
 
 import rmsfast
 from rmsfast import batches, minimize_minibatch, schedules
+from rmsfast.core import status
 
 # Wrong arguments and options ----------------------------------------------------------------------
 
