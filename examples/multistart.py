@@ -1,4 +1,7 @@
-"""All minima of a function, and their basins: many starts on the six-hump camel function.
+"""3. All minima of a function, and their basins
+=============================================
+
+Many starts on the six-hump camel function.
 
 ``python examples/multistart.py`` prints the minima; with ``--output basins.png`` it also draws
 which start descends to which minimum (needs matplotlib).
@@ -6,8 +9,6 @@ which start descends to which minimum (needs matplotlib).
 
 import argparse
 import time
-
-import numpy as np
 
 import rmsfast
 from rmsfast.objectives import six_hump_camel
@@ -24,13 +25,8 @@ def draw(result, path):
 
     figure, ax = pyplot.subplots(figsize=(8.0, 5.6), layout="constrained")
     result.plot(ax)
-    x, y = (np.linspace(*sides, 401) for sides in BOX)
-    values = [[six_hump_camel(np.array([a, b]))[0] for a in x] for b in y]
-    levels = [-1.0, -0.8, -0.5, -0.2, 0.1, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0]
-    ax.contour(
-        x, y, values, levels=levels, colors="black", linewidths=0.8, alpha=0.7, linestyles="solid"
-    )
-    ax.set(xlim=BOX[0], ylim=BOX[1], xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    rmsfast.plot.contours(six_hump_camel, BOX, filled=False, ax=ax)
+    ax.set_aspect("equal")
     ax.set_title(
         f"Six-hump camel function: {len(result.starts)} starts,\n"
         f"each in the colour of the minimum that it descends to",
@@ -42,7 +38,7 @@ def draw(result, path):
 
 def main(arguments=None):
     """Find the minima, print them, and draw them if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--starts", type=int, default=8192, help="number of starts")
     parser.add_argument("--output", help="where to write the picture, a PNG")
     options = parser.parse_args(arguments)

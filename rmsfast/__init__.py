@@ -1,8 +1,9 @@
 """RMSProp, compiled: a method of `scipy.optimize.minimize`, an optimizer object, kernels."""
 
-from rmsfast import kernels, objectives, schedules
+from rmsfast import kernels, objectives, plot, schedules
 from rmsfast.compare import Comparison, compare
 from rmsfast.many import ManyResult, PerProblem, minimize_chunks, minimize_many
+from rmsfast.minibatch import minimize_minibatch
 from rmsfast.minimize import rmsprop
 from rmsfast.multistart import MultistartResult, multistart, starts
 from rmsfast.objective import Objective
@@ -26,9 +27,11 @@ __all__ = [
     "kernels",
     "minimize_chunks",
     "minimize_many",
+    "minimize_minibatch",
     "momentum",
     "multistart",
     "objectives",
+    "plot",
     "rmsprop",
     "schedules",
     "starts",

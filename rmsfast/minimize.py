@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 from scipy.optimize import OptimizeResult
 
 from rmsfast.core import solver as core
@@ -176,8 +177,6 @@ def run(
             )
     if constraints is not None and not (isinstance(constraints, (tuple, list)) and not constraints):
         raise ValueError(f"constraints must be empty: {rule} has no constraints, got {constraints}")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable, got {callback!r}")
     if not isinstance(args, tuple):
         args = (args,)
     report = take(ReportOptions, options)
@@ -241,8 +240,47 @@ def _iterate_compiled(solver: Solver, evaluate: Evaluator, seconds: float) -> No
         rates = solver.rates(chunk)
         count = rates.size or chunk
         run(entry, evaluate.args, solver.w, solver.state, rates, count)
-        seconds = (time.perf_counter() - start) / count
-        chunk = max(1, min(4 * chunk, int(CHUNK_SECONDS / max(seconds, 1e-9))))
+        chunk = next_chunk(chunk, (time.perf_counter() - start) / count)
+
+
+def next_chunk(chunk: int, seconds: float) -> int:
+    """Return how many evaluations to make before the next look at signals.
+
+    Parameters
+    ----------
+    chunk : int
+        As many were made last.
+    seconds : float
+        Time that one of them took.
+    """
+    return max(1, min(4 * chunk, int(CHUNK_SECONDS / max(seconds, 1e-9))))
+
+
+class Callback:
+    """Calls the caller's `callback` as SciPy would.
+
+    Parameters
+    ----------
+    callback : callable
+        ``callback(xk)`` or ``callback(intermediate_result=...)``.
+    """
+
+    def __init__(self, callback: Callable[..., Any]) -> None:
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, got {callback!r}")
+        self._callback = callback
+        self._by_name = _takes_intermediate_result(callback)
+
+    def __call__(self, x: np.ndarray, **fields: Any) -> bool:
+        """Tell of `x` and `fields`; return whether the run goes on."""
+        try:
+            if self._by_name:
+                self._callback(intermediate_result=OptimizeResult(x=x.copy(), **fields))
+            else:
+                self._callback(x.copy())
+        except StopIteration:
+            return False
+        return True
 
 
 class _Reporter:
@@ -252,8 +290,7 @@ class _Reporter:
         self, solver: Solver, callback: Callable[..., Any] | None, options: ReportOptions
     ) -> None:
         self._solver = solver
-        self._callback = callback
-        self._by_name = callback is not None and _takes_intermediate_result(callback)
+        self._callback = None if callback is None else Callback(callback)
         self._options = options
         self._iterates = [solver.x_trial.copy()]
         self.each_iteration = callback is not None or options.return_all or int(options.disp) > 1
@@ -266,17 +303,7 @@ class _Reporter:
             self._iterates.append(x.copy())
         if int(self._options.disp) > 1 and _is_round(int(state["nit"])):
             self.show()
-        if self._callback is None:
-            return True
-        try:
-            if self._by_name:
-                intermediate = OptimizeResult(x=x.copy(), fun=self._solver.value(state["f"]))
-                self._callback(intermediate_result=intermediate)
-            else:
-                self._callback(x.copy())
-        except StopIteration:
-            return False
-        return True
+        return self._callback is None or self._callback(x, fun=self._solver.value(state["f"]))
 
     def show(self) -> None:
         """Print the line of one iteration."""

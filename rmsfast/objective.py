@@ -169,6 +169,13 @@ class Evaluator:
         except (TypeError, NumbaError):
             return replace(self, make_parallel=None)
 
+    def args_with(self, first: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return `args` with `first` in place of the first of the user's arguments."""
+        if self.place is None:
+            return (*first, *self.args[len(first) :])
+        mine = (*first, *self.args[self.place][len(first) :])
+        return (*self.args[: self.place], mine, *self.args[self.place + 1 :])
+
     def __call__(self, x: np.ndarray, g: np.ndarray) -> float:
         """Return the value at `x`, with the gradient written into `g`."""
         return self.function(x, g, *self.args)
@@ -235,9 +242,9 @@ def evaluator(
         except _DisabledError:
             pass  # called from Python it finds the signature that fits
     if callable(jac):
-        return Evaluator(_python_separate, (fun, jac, args), None)
+        return Evaluator(_python_separate, (fun, jac, args), None, place=2)
     if jac:
-        return Evaluator(_python_pair, (fun, args), None)
+        return Evaluator(_python_pair, (fun, args), None, place=1)
     gradient, points = difference.GRADIENTS[finite_diff]
     real = _check_complex_value if finite_diff == "cs" else check_value
 

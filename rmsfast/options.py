@@ -596,6 +596,67 @@ class MultistartOptions:
         check_number("cluster_tol", self.cluster_tol, 0.0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MinibatchOptions:
+    """How `rmsfast.minimize_minibatch` goes through the data, and when it looks up.
+
+    Parameters
+    ----------
+    shuffle : bool, optional
+        Visit the rows in a new random order in each epoch.
+    drop_last : bool, optional
+        Leave out the short batch at the end of an epoch.
+    lr_interval : {"step", "epoch"}, optional
+        What a schedule counts.
+    eval_steps : int or None, optional
+        Steps between two evaluations, at least 1; None: one at the end of each
+        epoch.
+    patience : int or None, optional
+        Stop when this many evaluations in a row, at least 1, have not lowered
+        the validation loss; None: go on.
+    average : "polyak", float or None, optional
+        Average the points: "polyak" weighs all steps the same; a number in [0,
+        1) is the decay of a running average.
+    average_start : int, optional
+        Epochs before the average begins, at least 0.
+
+    Raises
+    ------
+    TypeError
+        If an option is of the wrong type.
+    ValueError
+        If an option is outside its bounds, or `average_start` comes without
+        `average`.
+    """
+
+    shuffle: bool = True
+    drop_last: bool = False
+    lr_interval: str = "step"
+    eval_steps: int | None = None
+    patience: int | None = None
+    average: str | float | None = None
+    average_start: int = 0
+
+    def __post_init__(self) -> None:
+        check_flag("shuffle", self.shuffle)
+        check_flag("drop_last", self.drop_last)
+        if self.lr_interval not in ("step", "epoch"):
+            raise ValueError(f"lr_interval must be 'step' or 'epoch', got {self.lr_interval!r}")
+        for name in ("eval_steps", "patience"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name), 1)
+        if isinstance(self.average, str):
+            if self.average != "polyak":
+                raise ValueError(
+                    f"average must be 'polyak', a number or None, got {self.average!r}"
+                )
+        elif self.average is not None:
+            check_number("average", self.average, 0.0, 1.0)
+        check_count("average_start", self.average_start, 0)
+        if self.average_start > 0 and self.average is None:
+            raise ValueError(f"average_start={self.average_start!r} needs average, got None")
+
+
 def check_names(given: Any) -> None:
     """Raise TypeError if one of the names `given` is no hyperparameter."""
     for name in given:

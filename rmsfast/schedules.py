@@ -7,6 +7,7 @@ itself carries it out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -229,3 +230,37 @@ class plateau:  # noqa: N801
     def __call__(self, k: Any) -> Any:
         """Raise: the rate at step `k` depends on the objective too."""
         raise TypeError("plateau is carried out by the solver; it is no function of k alone")
+
+
+def rates(schedule: Callable[[int], float], first: int, last: int) -> np.ndarray:
+    """Return the learning rates of the steps `first` to `last`, checked.
+
+    Parameters
+    ----------
+    schedule : callable
+        ``lr(k)``.
+    first, last : int
+        The range of steps; `last` is not part of it.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+        As many as there are up to the first step where the schedule fails.
+
+    Raises
+    ------
+    Exception
+        What the schedule raises, if it fails at the first of them.
+    """
+    if type(schedule).__module__ == __name__:
+        steps: Any = np.arange(first, last)
+        return np.asarray(schedule(steps), dtype=float)
+    found: list[float] = []
+    for k in range(first, last):
+        try:
+            found.append(check_number(f"lr({k})", schedule(k), 0.0))
+        except Exception:
+            if found:
+                break
+            raise
+    return np.array(found)

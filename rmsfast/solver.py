@@ -98,6 +98,39 @@ def read_bounds(bounds: Any, n: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, 
     return lower, upper
 
 
+def finite_bounds(bounds: Any, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower and upper bounds of `n` variables, as many as there are if None.
+
+    Raises
+    ------
+    TypeError
+        As `read_bounds` does.
+    ValueError
+        Likewise, and if there is no variable, or a bound is infinite.
+    """
+    if isinstance(bounds, Bounds):
+        sides = [np.asarray(side) for side in (bounds.lb, bounds.ub)]
+        single = all(side.dtype == np.float32 for side in sides)
+        count = np.broadcast(*sides).size
+    else:
+        single = getattr(bounds, "dtype", None) == np.float32
+        bounds = list(bounds) if np.iterable(bounds) else [bounds]
+        count = len(bounds)
+    count = count if n is None else n
+    if count == 0:
+        raise ValueError("bounds must have at least one variable")
+    lower, upper = read_bounds(bounds, count, np.dtype(np.float32 if single else np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        infinite = ~np.isfinite(upper - lower)
+    if infinite.any():
+        i = int(np.argmax(infinite))
+        raise ValueError(
+            f"bounds[{i}] must be finite, and so must be their distance, "
+            f"got {lower[i]} and {upper[i]}"
+        )
+    return lower, upper
+
+
 def check_bounds(bounds: Any, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the bounds on a start, which must lie within them; see `read_bounds`."""
     lower, upper = read_bounds(bounds, x0.size, x0.dtype)
@@ -231,7 +264,7 @@ class Solver:
         if not auto:
             w[core.MEAN_SQUARE] = hyper.initial_scale
             w[core.MEAN] = w[core.BUFFER] = 0.0
-        self.record = np.frombuffer(bytearray(_blank(hyper, options)), core.STATE)
+        self.record = blank_record(hyper, options)
         state = self.record[0]
         state["bounded"] = bounded
         state["plain"] = not bounded and not auto and hyper.is_plain
@@ -288,18 +321,7 @@ class Solver:
         state = self.state
         first = int(state["evaluations"])
         last = min(first + count, int(state["maxiter"]), int(state["max_evaluations"]) - 1)
-        if type(self._schedule).__module__ == schedules.__name__:
-            steps: Any = np.arange(first, last)
-            return np.asarray(self._schedule(steps), dtype=float)
-        rates: list[float] = []
-        for k in range(first, last):
-            try:
-                rates.append(check_number(f"lr({k})", self._schedule(k), 0.0))
-            except Exception:
-                if rates:
-                    break
-                raise
-        return np.array(rates)
+        return schedules.rates(self._schedule, first, last)
 
     @property
     def done(self) -> bool:
@@ -462,6 +484,11 @@ def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
     buffer = np.empty(shape[0] * shape[1] + line, dtype)
     start = -buffer.ctypes.data % 64 // dtype.itemsize
     return buffer[start : start + shape[0] * shape[1]].reshape(shape)
+
+
+def blank_record(hyper: RuleOptions, options: SolverOptions) -> np.ndarray:
+    """Return the record of a run that has not begun, in an array of one element."""
+    return np.frombuffer(bytearray(_blank(hyper, options)), core.STATE)
 
 
 @functools.lru_cache(maxsize=64)

@@ -56,11 +56,11 @@ def ours(name):
 
 # The rank of each module of the core: it imports from lower ranks only.
 RANKS = {"status": 0, "digest": 0, "jit": 0.5, "rule": 1, "solver": 2, "cpu": 2, "difference": 2}
-RANKS |= {"drivers": 3, "cuda": 3, "queue": 4, "lanes": 5}
+RANKS |= {"shuffle": 2, "drivers": 3, "cuda": 3, "queue": 4, "minibatch": 4, "lanes": 5}
 # The rank of each room: numbers, intent, conversations. Each sees those below it, and the
 # modules listed in SEES of its own rank.
 ROOMS = {"core": 0, "schedules": 1, "options": 1, "objective": 1}
-ROOMS |= {"passes": 1, "threads": 1, "tree": 1}
+ROOMS |= {"batches": 1, "passes": 1, "progress": 1, "threads": 1, "tree": 1}
 SEES = {
     "minimize": {"solver"},
     "objectives": {"objective"},
@@ -68,11 +68,15 @@ SEES = {
     "many": {"solver", "minimize"},
     "rivals": {"minimize"},
     "compare": {"solver", "minimize", "rivals", "plot"},
-    "multistart": {"many", "solver"},
+    "multistart": {"many", "plot", "solver"},
     "minibatch": {"solver", "minimize"},
     "passes": {"options", "threads"},
+    "plot": {"objectives", "solver"},
     "schedules": {"options"},
 }
+
+
+DRAW = {"rmsfast.multistart", "rmsfast.plot"}  # may import matplotlib, within functions
 
 
 def room(module):
@@ -123,7 +127,7 @@ def test_nothing_imports_cuda_or_a_framework(name):
     for module in imports(name):
         assert module.split(".")[0] not in foreign
         assert not module.startswith("numba.cuda")
-        assert module.split(".")[0] != "matplotlib" or name == "rmsfast.multistart"
+        assert module.split(".")[0] != "matplotlib" or name in DRAW
 
 
 def test_init_holds_names_only():
@@ -169,7 +173,8 @@ def test_codes_have_sentences(name):
     assert {*status.MESSAGE} == codes
     assert all(text.endswith(".") for text in status.MESSAGE.values())
     assert {*status.SUCCESS} < codes
-    documents = rmsfast.rmsprop.__doc__ + rmsfast.minimize_many.__doc__
+    functions = (rmsfast.rmsprop, rmsfast.minimize_many, rmsfast.minimize_minibatch)
+    documents = "".join(function.__doc__ for function in functions)
     described = re.findall(r"^ +(\d+) +(?:True|False) ", documents, re.MULTILINE)
     assert {int(code) for code in described} == codes - {status.RUNNING}
 
@@ -196,7 +201,7 @@ def documented(text):
 
 def public():
     """Functions and classes that a user reaches by name, and their public methods."""
-    modules = [rmsfast, rmsfast.schedules]
+    modules = [rmsfast, rmsfast.schedules, rmsfast.plot]
     modules += [importlib.import_module(n) for n in ("rmsfast.kernels",) if n in NAMES]
     seen = {}
     for module in modules:
@@ -300,9 +305,13 @@ def test_options_of_the_method_are_documented():
     text = sections(rmsfast.rmsprop.__doc__)["Options"].replace("\\\n", "")
     others = {field.name for field in dataclasses.fields(options.UpdateOptions)}
     starts = {field.name for field in dataclasses.fields(options.MultistartOptions)}
-    assert {*documented(text)} | {"tol"} == OPTIONS - others - starts | {"preset", "tol"}
+    batches = {field.name for field in dataclasses.fields(options.MinibatchOptions)}
+    assert {*documented(text)} | {"tol"} == OPTIONS - others - starts - batches | {"preset", "tol"}
     assert "``tol``" in text
     assert {*documented(sections(rmsfast.RMSProp.__doc__)["Options"])} == others
+    text = sections(rmsfast.minimize_minibatch.__doc__)["Options"].replace("\\\n", "")
+    hyperparameters = {field.name for field in dataclasses.fields(options.RMSPropOptions)}
+    assert {*documented(text)} == batches | hyperparameters | {"preset"}
 
 
 def test_objectives_are_objectives():
@@ -310,7 +319,7 @@ def test_objectives_are_objectives():
 
 
 @each_module
-def test_examples_run(name):
+def test_examples_run(name, pyplot):
     module = importlib.import_module(name)
     for compiled in vars(module).values():  # doctest does not look into compiled functions
         source = getattr(compiled, "py_func", None)

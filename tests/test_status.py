@@ -99,19 +99,23 @@ def test_code_is_reached(code, problem):
         assert words in result.message
 
 
-OF_MANY = (status.OBJECTIVE, status.INTERRUPTED)  # see test_many_faults.py
+# See test_many_faults.py and test_minibatch_faults.py
+ELSEWHERE = (status.OBJECTIVE, status.INTERRUPTED, status.EPOCHS, status.PATIENCE)
 
 
 def test_every_code_is_in_the_tables():
     codes = {value for name, value in vars(status).items() if name.isupper() and type(value) is int}
     codes.remove(status.COUNT)
     assert codes == set(status.MESSAGE)
-    assert codes - {status.RUNNING, *OF_MANY} == {code for code, _ in REACHED} == set(ADVICE)
+    assert codes - {status.RUNNING, *ELSEWHERE} == {code for code, _ in REACHED} == set(ADVICE)
     assert len(set(status.MESSAGE.values())) == len(codes)
 
 
 def test_success_codes():
-    assert set(status.SUCCESS) == {status.GTOL, status.FTOL, status.XTOL}
+    assert set(status.SUCCESS) == {
+        *(status.GTOL, status.FTOL, status.XTOL),
+        *(status.EPOCHS, status.PATIENCE),
+    }
     for code, text in status.MESSAGE.items():
         assert ("successfully" in text) == (code in status.SUCCESS)
 
@@ -128,7 +132,7 @@ def test_codes_are_those_of_the_documentation():
     words = rmsfast.rmsprop.__doc__.split("====== ======= ====")[2]
     rows = [line.split()[:2] for line in words.splitlines() if line.split()[1:2]]
     documented = {int(code): success == "True" for code, success in rows if code.isdigit()}
-    codes = set(status.MESSAGE) - {status.RUNNING, *OF_MANY}
+    codes = set(status.MESSAGE) - {status.RUNNING, *ELSEWHERE}
     assert documented == {code: code in status.SUCCESS for code in codes}
 
 

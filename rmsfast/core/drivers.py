@@ -17,7 +17,7 @@ RECORD = numba.from_dtype(STATE)
 
 
 @intrinsic
-def _evaluate(typingctx: Any, address: Any, x: Any, g: Any, args: Any) -> Any:
+def evaluate(typingctx: Any, address: Any, x: Any, g: Any, args: Any) -> Any:
     """Call the compiled objective at `address`: ``f = fun(x, g, *args)``.
 
     Numba's own first-class functions do the same, and take 30 us to unpack at
@@ -71,7 +71,7 @@ def _loop(
         k = state.evaluations - first
         if k < rates.size:
             state.lr = rates[k]
-        f = _evaluate(address, w[X + state.trial], w[G + state.trial], args)
+        f = evaluate(address, w[X + state.trial], w[G + state.trial], args)
         if advance(w, state, f) != status.RUNNING:
             break
     return state.status

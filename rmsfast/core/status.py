@@ -12,11 +12,13 @@ LIMIT_CYCLE = 7
 NONFINITE_START = 8
 INCONSISTENT = 9
 OBJECTIVE = 10
+EPOCHS = 11
+PATIENCE = 12
 INTERRUPTED = 98
 CALLBACK = 99  # as in SciPy
 COUNT = 100  # codes are less than this
 
-SUCCESS = (GTOL, FTOL, XTOL)
+SUCCESS = (GTOL, FTOL, XTOL, EPOCHS, PATIENCE)
 
 MESSAGE = {
     RUNNING: "The solver is waiting for the value and the gradient at its next point.",
@@ -43,6 +45,9 @@ MESSAGE = {
     "plateau(lr).",
     OBJECTIVE: "The objective raised an exception. Solve this problem alone, with rmsfast.rmsprop, "
     "to see it.",
+    EPOCHS: "Training terminated successfully: all epochs are done.",
+    PATIENCE: "Training terminated successfully: the validation loss has stopped falling; the "
+    "point where it was lowest is returned.",
     INTERRUPTED: "Ctrl-C came before this problem was solved; the best point until then is "
     "returned.",
     CALLBACK: "`callback` raised `StopIteration`.",

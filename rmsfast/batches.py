@@ -1,0 +1,257 @@
+"""The rows of a data set in the order of an epoch, in pieces that caches hold."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import numba
+import numpy as np
+
+from rmsfast.core.shuffle import permutation
+
+T = TypeVar("T")
+
+WINDOW_BYTES = 2**20  # of rows, gathered at a time; more at once only if a batch is larger
+BLOCK_BYTES = 2**26  # of a mapped file, read at a time
+AHEAD = 3  # windows that threads gather ahead of the one in use, at most
+
+
+class Window(NamedTuple):
+    """Some consecutive rows of an epoch.
+
+    Attributes
+    ----------
+    data : tuple of ndarray
+        C-contiguous; valid until the next window is taken.
+    rows : int
+        How many of their rows belong to it.
+    origin : ndarray of int64, shape (rows,), or int
+        Which rows of the data set these are; or the first of them, where they
+        are in order.
+    ends_epoch : bool
+        Whether it is the last of its epoch.
+    rng_state : dict or None
+        State of the generator after all that was drawn up to here.
+    """
+
+    data: tuple[np.ndarray, ...]
+    rows: int
+    origin: np.ndarray | int
+    ends_epoch: bool
+    rng_state: Any
+
+
+class _Block(NamedTuple):
+    """Rows `start` and following of the data set, in memory, and their order."""
+
+    data: tuple[np.ndarray, ...]
+    start: int
+    order: np.ndarray | None
+    ends_epoch: bool
+    rng_state: Any
+
+
+class Batches:
+    """A data set, and how it is cut into batches.
+
+    Parameters
+    ----------
+    data : ndarray, or tuple or list of ndarray
+        Numbers; rows along the first axis, of which all have as many.
+    batch_size : int
+        Rows of a batch, at least 1 and at most all.
+    drop_last : bool
+        Leave out a short batch at the end of an epoch.
+
+    Raises
+    ------
+    TypeError
+        If an array does not hold numbers.
+    ValueError
+        If there is no array or no row, or the arrays differ in their number of
+        rows.
+    """
+
+    def __init__(self, data: Any, batch_size: int, drop_last: bool) -> None:
+        self.arrays, self.mapped = read_data("data", data)
+        self.batch_size = batch_size
+        self.rows = len(self.arrays[0])
+        if drop_last:
+            self.rows -= self.rows % batch_size
+        self.steps = -(-self.rows // batch_size)  # of an epoch
+        self._row_bytes = max(1, sum(a.nbytes // len(a) for a in self.arrays))
+        self._window = self._whole_batches(WINDOW_BYTES)
+        self._block = self._whole_batches(BLOCK_BYTES) if self.mapped else self.rows
+        self._in_place = self.mapped or all(map(_is_ready, self.arrays))
+
+    def _whole_batches(self, size: int) -> int:
+        """Return the number of rows that take about `size` bytes."""
+        return max(1, size // self._row_bytes // self.batch_size) * self.batch_size
+
+    def first(self) -> tuple[np.ndarray, ...]:
+        """Return a copy of the first rows, of the types that all batches have."""
+        whole = _Block(self.arrays, 0, None, False, None)
+        return self._gather(whole, 0, self.batch_size, self._buffers(self.batch_size)).data
+
+    def windows(
+        self, epochs: int, rng: np.random.Generator | None
+    ) -> Generator[Window, None, None]:
+        """Return the windows of some epochs.
+
+        Parameters
+        ----------
+        epochs : int
+            How many.
+        rng : Generator or None
+            Draws a new order for each epoch; None leaves the rows in theirs.
+
+        Yields
+        ------
+        Window
+            Its number of rows is a multiple of the batch size, but for the last
+            of an epoch. Rows of a mapped file are shuffled within blocks of
+            64 MiB, and the blocks among each other, a short one last.
+        """
+        single = self._block >= self.rows and self._window >= self.rows
+        copies = rng is not None or not self._in_place
+        with ExitStack() as stack:
+            reader = gatherers = None
+            if not single:  # one thread draws, in order; others gather
+                reader = stack.enter_context(ThreadPoolExecutor(1))
+                count = min(AHEAD, numba.get_num_threads() - 1)
+                if copies and count > 0:
+                    gatherers = stack.enter_context(ThreadPoolExecutor(count))
+            depth = AHEAD if gatherers else 0
+            rows = min(self._window, self.rows)
+            ring = [self._buffers(rows) if copies else None for _ in range(depth + 1)]
+            blocks = _ahead(reader, self._blocks(epochs, rng), 1)
+            yield from _ahead(gatherers, self._cut(blocks, ring), depth)
+
+    def _buffers(self, rows: int) -> tuple[np.ndarray, ...]:
+        """Return arrays for some rows, of native byte order."""
+        shapes = [(rows, *a.shape[1:]) for a in self.arrays]
+        dtypes = [a.dtype.newbyteorder("=") for a in self.arrays]
+        return tuple(map(np.empty, shapes, dtypes))
+
+    def _blocks(
+        self, epochs: int, rng: np.random.Generator | None
+    ) -> Iterator[Callable[[], _Block]]:
+        """Return tasks that read the blocks of some epochs; they must run in this order."""
+        for _ in range(epochs):
+            starts = np.arange(0, self.rows, self._block)
+            for k in range(len(starts)):
+                yield partial(self._read, starts, k, rng)
+
+    def _read(self, starts: np.ndarray, k: int, rng: np.random.Generator | None) -> _Block:
+        """Bring the k-th block of an epoch into memory, and draw its order."""
+        if k == 0 and rng is not None and len(starts) > 1:
+            full = self.rows // self._block
+            starts[:full] = starts[_permutation(rng, full)]
+        start = int(starts[k])
+        stop = min(start + self._block, self.rows)
+        data = tuple(a[start:stop] for a in self.arrays)
+        if self.mapped:
+            data = tuple(np.array(a, a.dtype.newbyteorder("="), order="C") for a in data)
+        order = None if rng is None else _permutation(rng, stop - start)
+        return _Block(data, start, order, k + 1 == len(starts), generator_state(rng))
+
+    def _cut(
+        self, blocks: Iterator[_Block], ring: list[tuple[np.ndarray, ...] | None]
+    ) -> Iterator[Callable[[], Window]]:
+        """Return tasks that gather the windows of blocks, each into the next of the ring."""
+        number = 0
+        for block in blocks:
+            count = len(block.data[0])
+            for start in range(0, count, self._window):
+                stop = min(start + self._window, count)
+                buffers = ring[number % len(ring)]
+                number += 1
+                yield partial(self._gather, block, start, stop, buffers)
+
+    def _gather(
+        self, block: _Block, start: int, stop: int, buffers: tuple[np.ndarray, ...] | None
+    ) -> Window:
+        """Return some rows of a block in its order, copied into the buffers if there are any."""
+        data = tuple(a[start:stop] for a in block.data) if buffers is None else buffers
+        origin: Any = block.start + start
+        if block.order is not None:
+            origin = block.start + block.order[start:stop]
+        for a, buffer in zip(block.data, buffers or (), strict=False):
+            part = buffer[: stop - start]
+            if block.order is None:
+                part[...] = a[start:stop]
+            elif a.dtype.isnative:  # "clip" is the mode that writes straight into `out`
+                np.take(a, block.order[start:stop], 0, out=part, mode="clip")
+            else:
+                part[...] = a[block.order[start:stop]]
+        ends_epoch = block.ends_epoch and stop == len(block.data[0])
+        return Window(data, stop - start, origin, ends_epoch, block.rng_state)
+
+
+def read_data(name: str, data: Any) -> tuple[tuple[np.ndarray, ...], bool]:
+    """Return the arrays of a data set, and whether one of them is a mapped file.
+
+    Raises
+    ------
+    TypeError
+        If an array does not hold numbers.
+    ValueError
+        If there is no array or no row, or the arrays differ in their number of
+        rows.
+    """
+    parts = data if isinstance(data, (tuple, list)) else (data,)
+    if not parts:
+        raise ValueError(f"{name} must hold at least one array, got {data!r}")
+    arrays: list[np.ndarray] = []
+    for k, part in enumerate(parts):
+        label = f"{name}[{k}]" if parts is data else name
+        try:
+            array = np.asarray(part)
+        except ValueError as error:
+            raise ValueError(f"{label} must be an array, got rows of different lengths") from error
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"{label} must hold numbers, got dtype {array.dtype}")
+        if array.ndim == 0 or len(array) == 0:
+            raise ValueError(f"{label} must have at least one row, got shape {array.shape}")
+        if len(array) != len(arrays[0] if arrays else array):
+            raise ValueError(
+                f"{label} must have as many rows as {name}[0], {len(arrays[0])}, got {len(array)}"
+            )
+        arrays.append(array)
+    return tuple(arrays), any(isinstance(part, np.memmap) for part in parts)
+
+
+def generator_state(rng: np.random.Generator | None) -> Any:
+    """Return the state of a generator, None if there is none."""
+    return None if rng is None else rng.bit_generator.state
+
+
+def _is_ready(array: np.ndarray) -> bool:
+    """Whether compiled code can take rows of the array as they are."""
+    return array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
+
+
+def _permutation(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Draw a permutation of 0, 1, ..., n - 1."""
+    order = np.empty(n, np.int64)
+    permutation(rng.integers(0, 2**64, n, np.uint64), order)
+    return order
+
+
+def _ahead(pool: Executor | None, tasks: Iterable[Callable[[], T]], depth: int) -> Iterator[T]:
+    """Return the results of tasks in order, with up to `depth` under way beyond the one needed."""
+    if pool is None:
+        yield from (task() for task in tasks)
+        return
+    waiting: deque[Future[T]] = deque()
+    for task in tasks:
+        waiting.append(pool.submit(task))
+        if len(waiting) > depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,563 @@
+"""Mini-batches: objectives that are a mean over the rows of a data set."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+from numba import types
+from scipy.optimize import OptimizeResult
+
+from rmsfast import schedules
+from rmsfast.batches import Batches, Window, generator_state, read_data
+from rmsfast.core import minibatch as core
+from rmsfast.core import status
+from rmsfast.core.drivers import address
+from rmsfast.minimize import Callback, next_chunk
+from rmsfast.objective import Evaluator, Objective, check_value, evaluator
+from rmsfast.options import (
+    MinibatchOptions,
+    ReportOptions,
+    RuleOptions,
+    SolverOptions,
+    check_count,
+    check_flag,
+    take,
+    take_hyperparameters,
+)
+from rmsfast.progress import bar
+from rmsfast.solver import blank_record, check_start
+
+
+def minimize_minibatch(
+    fun: Any,
+    x0: Any,
+    data: Any,
+    *,
+    batch_size: int,
+    epochs: int,
+    args: Any = (),
+    jac: Any = True,
+    rng: Any = None,
+    validation: Any = None,
+    callback: Callable[..., Any] | None = None,
+    progress: bool = False,
+    state: dict[str, Any] | None = None,
+    **options: Any,
+) -> OptimizeResult:
+    """Minimize a mean over the rows of a data set, one batch of rows at a time.
+
+    Each epoch visits each row once, in a new random order, and takes a step of
+    RMSProp for each batch. For a compiled objective the loop over the batches
+    is compiled.
+
+    Parameters
+    ----------
+    fun : Objective or callable
+        The loss of a batch, the mean over its rows, and its gradient:
+        ``fun(x, g, *batch, *args) -> float`` in a `rmsfast.Objective`, which
+        writes the gradient into `g`; or ``fun(x, *batch, *args) -> (float,
+        gradient)``, in Python or compiled by `numba.njit`. `batch` is a row
+        block of each array of `data`, C-contiguous, valid during the call.
+    x0 : array_like, shape (n,)
+        The start; it is not changed. float32 stays float32, other real numbers
+        become float64.
+    data : array_like, or tuple or list of array_like
+        Arrays of numbers of any dimensions, of which all have the same number
+        of rows, along the first axis. A `numpy.memmap` is read in blocks of 64
+        MiB, and may be larger than memory.
+    batch_size : int
+        Rows of a batch, at least 1. Where there are fewer rows all are used,
+        with a warning.
+    epochs : int
+        Times that each row is visited, at least 0.
+    args : tuple, optional
+        Further arguments of `fun`.
+    jac : callable or True, optional
+        ``jac(x, *batch, *args)``, the gradient, if `fun` returns the loss alone.
+    rng : None, int or numpy.random.Generator, optional
+        Draws the orders. The same seed gives the same run, to the last bit, at
+        any number of threads.
+    validation : array_like, tuple of array_like, or callable, optional
+        Further rows, of the form of `data`, whose loss is computed at each
+        evaluation, in one call of `fun`; or a function of `x` that returns it.
+    callback : callable, optional
+        ``callback(intermediate_result=...)``, with an `OptimizeResult` of `x`,
+        `fun`, `loss`, `validation_loss`, `epoch` and `nit`, or
+        ``callback(xk)``; called at each evaluation. Raising `StopIteration`
+        ends the run with status 99.
+    progress : bool, optional
+        Show a progress bar; needs tqdm.
+    state : dict, optional
+        The `state` of a former result: the run goes on where that ended, with
+        its own `x` in place of `x0`. With the same `rng`, data and options, and
+        at the end of an epoch, it goes on as if it had not ended.
+
+    Options
+    -------
+    lr : float or callable
+        Learning rate, or a schedule of `rmsfast.schedules`; needed without a
+        preset that has one. `rmsfast.schedules.plateau` lowers the rate when its
+        `patience`, in evaluations, has passed without a lower validation loss
+        (training loss, if there is none), and stays where it is.
+    preset : str
+        See `rmsfast.RMSPropOptions.preset`.
+    rho, eps, momentum, nesterov, centered, eps_in_sqrt, bias_correction, \
+initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, maximize
+        See `rmsfast.RMSPropOptions`.
+    shuffle, drop_last, lr_interval, eval_steps, patience, average, average_start
+        See `rmsfast.options.MinibatchOptions`.
+
+    Returns
+    -------
+    OptimizeResult
+        `x`, the last point; with `average`, the average; with `patience`, that
+        of the evaluation with the lowest validation loss. `fun`, the validation
+        loss of that evaluation, or the training loss if there is none. `x_last`,
+        the last point itself. `loss` and `validation_loss`, arrays of shape
+        ``(k,)`` with an entry for each evaluation: the mean training loss since
+        the evaluation before, each batch at the point where it was used, and
+        the loss of `validation` at `x` (None without). `epoch` and `seconds`,
+        arrays of shape ``(k,)``: epochs done, and the time that training took
+        since the evaluation before. `nit`, `nfev`, `njev`: steps, and calls of
+        the objective. `state`, a dict of arrays and numbers, to go on from.
+        `status`, `success`, `message`.
+
+        ====== ======= ===============================================
+        status success meaning
+        ====== ======= ===============================================
+        11     True    all epochs are done
+        12     True    `patience` evaluations have not lowered the validation loss
+        3      False   loss or gradient became NaN or infinite
+        98     False   Ctrl-C
+        99     False   `callback` raised `StopIteration`
+        ====== ======= ===============================================
+
+        With status 3 the last point whose loss was finite is returned, and
+        what belongs to it; the message names the row of `data` that holds a NaN
+        or inf, if one does.
+
+    Raises
+    ------
+    TypeError
+        If an argument or option is of the wrong type, or there is no such
+        option.
+    ValueError
+        If an argument or option is outside its bounds, arrays differ in their
+        number of rows, or `lr` is missing or "auto".
+
+    Warns
+    -----
+    UserWarning
+        If `batch_size` is larger than the number of rows.
+
+    See Also
+    --------
+    rmsfast.RMSProp : for loops of one's own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rmsfast
+    >>> @rmsfast.Objective
+    ... def squares(x, g, A, b):
+    ...     g[:] = 0.0
+    ...     f = 0.0
+    ...     for i in range(b.size):
+    ...         r = A[i] @ x - b[i]
+    ...         f += 0.5 * r * r / b.size
+    ...         g += r / b.size * A[i]
+    ...     return f
+    >>> rng = np.random.default_rng(0)
+    >>> A = rng.standard_normal((1000, 3))
+    >>> b = A @ [1.0, -2.0, 0.5] + 0.1 * rng.standard_normal(1000)
+    >>> result = rmsfast.minimize_minibatch(
+    ...     squares, np.zeros(3), (A, b), batch_size=10, epochs=20, lr=0.01, rng=1)
+    >>> result.x.round(1)
+    array([ 1. , -2. ,  0.5])
+    """
+    training = _Training(
+        fun, x0, data, batch_size, epochs, args, jac, rng, validation, state, options
+    )
+    report = None if callback is None else Callback(callback)
+    check_flag("progress", progress)
+    with bar(training.epochs * training.batches.rows, "rows", progress) as show:
+        training.run(report, show)
+    return training.result()
+
+
+class _Training:
+    """One call of `minimize_minibatch`."""
+
+    def __init__(
+        self,
+        fun: Any,
+        x0: Any,
+        data: Any,
+        batch_size: int,
+        epochs: int,
+        args: Any,
+        jac: Any,
+        rng: Any,
+        validation: Any,
+        state: dict[str, Any] | None,
+        options: dict[str, Any],
+    ) -> None:
+        self.options = take(MinibatchOptions, options)
+        self.hyper = _numeric(options)
+        if options:
+            raise TypeError(f"{next(iter(options))!r} is no option of minimize_minibatch")
+        self.epochs = check_count("epochs", epochs, 0)
+        self.batches = _batches(data, batch_size, self.options.drop_last)
+        start = check_start(x0)
+        self.hyper.check_dtype(start.dtype)
+        if self.options.patience is not None and validation is None:
+            raise ValueError(f"patience={self.options.patience!r} needs validation, got None")
+        args = args if isinstance(args, tuple) else (args,)
+        self._evaluate = _evaluator(fun, jac, (*self.batches.first(), *args), start)
+        self._validate = _validator(fun, jac, validation, args, start, len(self.batches.arrays))
+        self._lay_out(start)
+        self._follow(state)
+        self.rng = _generator(rng, state) if self.options.shuffle else None
+        self._code = status.EPOCHS
+        self._where = ""  # a value of the data that is not finite stands
+        self._log: list[tuple[float, float, float, float]] = []  # epoch, losses, seconds
+        self._nfev = 0
+        self._seconds = 0.0  # since the last evaluation
+        self._chunk = 1  # steps between two looks at signals
+        self._run = self._compiled() if self._evaluate.signature else self._run_python
+
+    def _lay_out(self, start: np.ndarray) -> None:
+        """Make the arrays and records of a run from the start."""
+        hyper = self.hyper
+        names = ["x", "mean_square"]  # in this order in the core
+        names += ["mean"] * hyper.centered + ["buffer"] * (hyper.momentum > 0)
+        names += ["average"] * (self.options.average is not None)
+        self._rows = {name: row for row, name in enumerate(names)}
+        self._w = np.zeros((len(names), start.size), start.dtype)
+        self._w[core.X] = start
+        self._w[core.MEAN_SQUARE] = hyper.initial_scale
+        self._g = np.empty_like(start)
+        self._records = blank_record(hyper, SolverOptions()), np.zeros(1, core.RUN)
+        self._state, self._sums = (record[0] for record in self._records)
+        self._state["plain"] = hyper.is_plain
+        lr = hyper.lr.lr if isinstance(hyper.lr, schedules.plateau) else hyper.lr
+        self._schedule = lr if callable(lr) else None
+        self._state["lr"] = math.nan if callable(lr) else lr
+        for name in ("mean", "buffer", "average"):
+            self._sums[name] = self._rows.get(name, 0)
+        decay = self.options.average
+        self._sums["ema_decay"] = math.nan if decay in (None, "polyak") else decay
+        self._epoch = 0
+        self._lowest, self._stalled, self._lr_stalled = math.inf, 0, 0
+        self._best: np.ndarray | None = None
+
+    def _follow(self, former: dict[str, Any] | None) -> None:
+        """Go on where a former run ended, if there was one."""
+        if former is not None:
+            _check_state(former, self._rows, self._w)
+            for name, row in self._rows.items():
+                self._w[row] = former[name]
+            self._state["nit"], self._sums["averaged"] = former["nit"], former["averaged"]
+            if isinstance(self.hyper.lr, schedules.plateau):
+                self._state["lr"] = former["lr"]
+            self._epoch, self._lowest = former["epoch"], former["lowest"]
+            self._stalled, self._lr_stalled = former["stalled"], former["lr_stalled"]
+            self._best = None if former["best"] is None else np.array(former["best"])
+        self._kept = self._w.copy()
+        self._sums["kept_nit"] = self._state["nit"]
+        self._sums["kept_averaged"] = self._sums["averaged"]
+        self._first_nit = self._epoch_nit = self._nit
+
+    @property
+    def _nit(self) -> int:
+        """Steps so far, those of former runs included."""
+        return int(self._state["nit"])
+
+    @property
+    def _x(self) -> np.ndarray:
+        """The point, or the average, a view."""
+        return self._w[self._rows["average"] if self._sums["averaged"] else core.X]
+
+    # The loop ------------------------------------------------------------------------------------
+
+    def run(self, report: Callback | None, show: Callable[[int], Any]) -> None:
+        """Train; tell `report` of evaluations and `show` how many steps are done."""
+        drawn = generator_state(self.rng)
+        try:
+            with closing(self.batches.windows(self.epochs, self.rng)) as windows:
+                for window in windows:
+                    drawn = window.rng_state
+                    if not self._use(window, report, show):
+                        break
+                else:
+                    if self._sums["rows"] > 0:
+                        self._look(report)
+        except KeyboardInterrupt:
+            self._code = status.INTERRUPTED
+        finally:
+            if self.rng is not None:  # which may have drawn ahead
+                self.rng.bit_generator.state = drawn
+
+    def _use(self, window: Window, report: Callback | None, show: Callable[[int], Any]) -> bool:
+        """Take the steps of a window; return whether the run goes on."""
+        first, count = 0, -(-window.rows // self.batches.batch_size)
+        every = self.options.eval_steps
+        while first < count:
+            if self._nit == self._epoch_nit:
+                self._begin_epoch()
+            last = min(count, first + self._chunk)
+            if every is not None:
+                last = min(last, first + every - self._nit % every)
+            rates = _NO_RATES
+            if self._schedule is not None and self.options.lr_interval == "step":
+                rates = schedules.rates(self._schedule, self._nit, self._nit + last - first)
+                last = first + rates.size
+            done = self._step(window, first, last, rates)
+            show(self._nit - self._first_nit)
+            if done < last:
+                self._code = status.NONFINITE
+                self._where = self._find_nonfinite(window, done)
+                return False
+            first = last
+            ends_epoch = window.ends_epoch and first == count
+            if ends_epoch:
+                self._epoch, self._epoch_nit = self._epoch + 1, self._nit
+            due = ends_epoch if every is None else self._nit % every == 0
+            if due and not self._look(report):
+                return False
+        return True
+
+    def _begin_epoch(self) -> None:
+        """Set what is constant in an epoch."""
+        options = self.options
+        averaging = options.average is not None and self._epoch >= options.average_start
+        self._sums["averaging"] = averaging
+        if self._schedule is not None and options.lr_interval == "epoch":
+            (self._state["lr"],) = schedules.rates(self._schedule, self._epoch, self._epoch + 1)
+
+    def _step(self, window: Window, first: int, last: int, rates: np.ndarray) -> int:
+        """Take the steps of some batches; return the number of the batch after them."""
+        before = self._w[core.X].tobytes() if self._nfev == 0 else b""
+        start = time.perf_counter()
+        done = self._run(window, first, last, rates)
+        seconds = time.perf_counter() - start
+        self._seconds += seconds
+        self._chunk = next_chunk(self._chunk, seconds / (last - first))
+        if before and self._kept[core.X].tobytes() != before:
+            raise ValueError("fun wrote into x: an objective must only read it")
+        self._nfev += min(done + 1, last) - first
+        return done
+
+    def _compiled(self) -> Callable[..., int]:
+        """Return the loop over batches for a compiled objective."""
+        evaluate, count = self._evaluate, len(self.batches.arrays)
+        kinds: Any = evaluate.signature
+        args, types_of_args = evaluate.args, kinds.args[2:]
+        if evaluate.place is None:  # else the user's arguments are a tuple, the first of these
+            args, types_of_args = (args,), (types_of_args,)
+        mine, *others = args
+        types_of_mine, *types_of_others = types_of_args
+        types_of_mine = tuple(types_of_mine)
+        rest = (mine[count:], *others)
+        types_of_rest = types.Tuple((types.Tuple(types_of_mine[count:]), *types_of_others))
+        run = core.minibatch_driver(kinds, types.Tuple(types_of_mine[:count]), types_of_rest)
+        entry = address(evaluate.function, kinds)
+
+        def steps(window: Window, first: int, last: int, rates: np.ndarray) -> int:
+            where = (window.data, window.rows, self.batches.batch_size, first, last)
+            arrays = self._w, self._kept, self._g
+            return run(entry, where, rest, arrays, self._state, self._sums, rates)
+
+        return steps
+
+    def _run_python(self, window: Window, first: int, last: int, rates: np.ndarray) -> int:
+        """Loop over batches for an objective in Python."""
+        for k in range(first, last):
+            if rates.size > 0:
+                self._state["lr"] = rates[k - first]
+            start, stop = self._range(window, k)
+            batch = tuple(array[start:stop].copy() for array in window.data)
+            f = self._evaluate.function(self._w[core.X], self._g, *self._evaluate.args_with(batch))
+            arrays = self._w, self._kept, self._g
+            code = core.advance(*arrays, self._state, self._sums, f, stop - start)
+            if code != status.RUNNING:
+                return k
+        return last
+
+    def _range(self, window: Window, k: int) -> tuple[int, int]:
+        """Return where batch `k` begins and ends in the window."""
+        size = self.batches.batch_size
+        return k * size, min((k + 1) * size, window.rows)
+
+    def _find_nonfinite(self, window: Window, k: int) -> str:
+        """Say which row of batch `k` has a value that is not finite, if one has."""
+        start, stop = self._range(window, k)
+        for i, array in enumerate(window.data):
+            part = array[start:stop]
+            wrong = np.argwhere(~np.isfinite(part))
+            if wrong.size:
+                row, *column = wrong[0]
+                origin = window.origin
+                row_of_data = origin + start if isinstance(origin, int) else origin[start:][row]
+                place = ", ".join(map(str, (row_of_data, *column)))
+                return f" data[{i}][{place}] is {part[tuple(wrong[0])]}."
+        return ""
+
+    # Evaluations ---------------------------------------------------------------------------------
+
+    def _look(self, report: Callback | None) -> bool:
+        """Evaluate; return whether the run goes on."""
+        sums, patience = self._sums, self.options.patience
+        loss, validation = float(sums["loss"] / sums["rows"]), math.nan
+        sums["loss"], sums["rows"] = 0.0, 0
+        if self._validate is not None:
+            validation = self._validate(self._x.copy())
+        self._log.append((self._epochs_done, loss, validation, self._seconds))
+        self._seconds = 0.0
+        value = self._value
+        signed = -value if self.hyper.maximize else value
+        if signed < self._lowest:
+            self._lowest, self._stalled, self._lr_stalled = signed, 0, 0
+            self._best = None if patience is None else self._x.copy()
+        else:
+            self._stalled, self._lr_stalled = self._stalled + 1, self._lr_stalled + 1
+        lr = self.hyper.lr
+        if isinstance(lr, schedules.plateau) and self._lr_stalled >= lr.patience:
+            self._state["lr"] *= lr.factor
+            self._lr_stalled = 0
+        fields = {"fun": value, "loss": loss, "validation_loss": self._log[-1][2]}
+        if report is not None and not report(
+            self._x, **fields, epoch=self._epochs_done, nit=self._nit
+        ):
+            self._code = status.CALLBACK
+        elif patience is not None and self._stalled >= patience:
+            self._code = status.PATIENCE
+        return self._code == status.EPOCHS
+
+    @property
+    def _epochs_done(self) -> float:
+        return self._epoch + (self._nit - self._epoch_nit) / self.batches.steps
+
+    @property
+    def _value(self) -> float:
+        """The last validation loss, or training loss if there is no validation."""
+        if not self._log:
+            return math.nan
+        return self._log[-1][1 if self._validate is None else 2]
+
+    def result(self) -> OptimizeResult:
+        """Return what was found."""
+        w, state, sums = self._w, self._state, self._sums
+        epoch, loss, validation, seconds = np.array(self._log).reshape(-1, 4).T
+        x, fun = self._x, self._value
+        if self._best is not None:
+            x, fun = self._best, -self._lowest if self.hyper.maximize else self._lowest
+        former = {name: w[row].copy() for name, row in self._rows.items()}
+        former |= {
+            "nit": self._nit,
+            "averaged": int(sums["averaged"]),
+            "epoch": self._epoch,
+            "lr": float(state["lr"]),
+            "lowest": self._lowest,
+            "stalled": self._stalled,
+            "lr_stalled": self._lr_stalled,
+            "best": None if self._best is None else self._best.copy(),
+            "rng": generator_state(self.rng),
+        }
+        return OptimizeResult(
+            x=x.copy(),
+            fun=fun,
+            x_last=w[core.X].copy(),
+            loss=loss.copy(),
+            validation_loss=None if self._validate is None else validation.copy(),
+            epoch=epoch.copy(),
+            seconds=seconds.copy(),
+            nit=self._nit - self._first_nit,
+            nfev=self._nfev,
+            njev=self._nfev,
+            state=former,
+            status=self._code,
+            success=self._code in status.SUCCESS,
+            message=status.MESSAGE[self._code] + self._where,
+        )
+
+
+def _numeric(options: dict[str, Any]) -> RuleOptions:
+    """Remove the hyperparameters from `options` and return them checked."""
+    if "lr" not in options and options.get("preset") is None:
+        raise ValueError("lr must be given, or a preset that has one, got None")
+    hyper = take_hyperparameters(options)
+    if isinstance(hyper.lr, str):
+        raise ValueError(f"lr must be a number or a schedule, got {hyper.lr!r}")
+    return hyper
+
+
+def _batches(data: Any, batch_size: Any, drop_last: bool) -> Batches:
+    """Return the data cut into batches."""
+    size = check_count("batch_size", batch_size, 1)
+    arrays, _ = read_data("data", data)
+    rows = len(arrays[0])
+    if size > rows:
+        text = f"batch_size={size} is larger than the {rows} rows of data: all are used"
+        warnings.warn(text, UserWarning, stacklevel=4)
+    return Batches(data, min(size, rows), drop_last)
+
+
+def _generator(rng: Any, former: dict[str, Any] | None) -> np.random.Generator:
+    """Return the generator of the orders."""
+    if rng is None and former is not None and former["rng"] is not None:
+        generator = np.random.Generator(getattr(np.random, former["rng"]["bit_generator"])())
+        generator.bit_generator.state = former["rng"]
+        return generator
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng must be None, an int of at least 0 or a numpy Generator, got {rng!r}"
+        ) from None
+
+
+def _evaluator(fun: Any, jac: Any, args: tuple[Any, ...], x: np.ndarray) -> Evaluator:
+    """Choose how the loss of a batch is evaluated."""
+    if not isinstance(fun, Objective) and jac is not True and not callable(jac):
+        raise TypeError(f"jac must be True or a callable, got {jac!r}")
+    jac = jac if callable(jac) else not isinstance(fun, Objective)
+    return evaluator(fun, jac, args, x, x, x, ReportOptions().finite_diff)
+
+
+def _validator(
+    fun: Any, jac: Any, validation: Any, args: tuple[Any, ...], x: np.ndarray, count: int
+) -> Callable[[np.ndarray], float] | None:
+    """Return the function that computes the validation loss."""
+    if validation is None:
+        return None
+    if callable(validation):
+        return lambda x: check_value(validation(x))
+    arrays, _ = read_data("validation", validation)
+    if len(arrays) != count:
+        raise ValueError(f"validation must hold as many arrays as data, {count}, got {len(arrays)}")
+    ready = [np.ascontiguousarray(a, a.dtype.newbyteorder("=")) for a in arrays]
+    evaluate, g = _evaluator(fun, jac, (*ready, *args), x), np.empty_like(x)
+    return lambda x: float(evaluate(x, g))
+
+
+def _check_state(former: Any, rows: dict[str, int], w: np.ndarray) -> None:
+    """Raise if `former` is no state that a run with these accumulators can go on from."""
+    if not isinstance(former, dict) or "nit" not in former:
+        raise TypeError(f"state must be the state of a result, got {former!r:.80}")
+    for name in rows:
+        array = np.asarray(former.get(name))
+        if array.shape != w[0].shape or array.dtype != w.dtype:
+            raise ValueError(
+                f"state[{name!r}] must be of shape {w[0].shape} and dtype {w.dtype}, "
+                f"got {array.shape} and {array.dtype}: is it of other options?"
+            )
+
+
+_NO_RATES = np.empty(0)
