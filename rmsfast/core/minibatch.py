@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -76,7 +75,7 @@ def advance(
                 w[row, i] = kept[row, i]
         state.nit = run.kept_nit
         run.averaged = run.kept_averaged
-        state.status = status.NONFINITE
+        state.status = status.NONFINITE_BATCH
         return state.status
     run.loss += f * rows
     run.rows += rows
@@ -131,12 +130,15 @@ def _average(w: np.ndarray, kept: np.ndarray, run: Run) -> None:
 
 
 @intrinsic
-def _slices(typingctx: Any, arrays: Any, start: Any, stop: Any) -> Any:
-    """Return rows `start` to `stop` of each of the contiguous arrays, borrowed."""
+def _arguments(typingctx: Any, data: Any, start: Any, stop: Any, others: Any) -> Any:
+    """Return what the objective takes after `x` and `g`: see `minibatch_driver`."""
+    rest, *beside = others
+    mine = types.Tuple((*data, *rest))
+    result = types.Tuple((mine, *beside)) if beside else mine
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         parts = []
-        for kind, value in zip(arrays, cgutils.unpack_tuple(builder, values[0]), strict=True):
+        for kind, value in zip(data, cgutils.unpack_tuple(builder, values[0]), strict=True):
             view = context.make_array(kind)(context, builder, value)
             view.meminfo = context.get_constant_null(types.MemInfoPointer(kind.dtype))
             part = context.compile_internal(
@@ -146,14 +148,18 @@ def _slices(typingctx: Any, arrays: Any, start: Any, stop: Any) -> Any:
                 [view._getvalue(), values[1], values[2]],
             )
             parts.append(part)
-        return context.make_tuple(builder, arrays, parts)
+        first, *more = cgutils.unpack_tuple(builder, values[3])
+        parts += cgutils.unpack_tuple(builder, first)
+        joined = context.make_tuple(builder, mine, parts)
+        if more:
+            joined = context.make_tuple(builder, result, [joined, *more])
+        context.nrt.incref(builder, result, joined)
+        return joined
 
-    return arrays(arrays, types.intp, types.intp), codegen
+    return result(data, types.intp, types.intp, others), codegen
 
 
-@jit_inline
-def _loop(
-    join: Callable[..., tuple[Any, ...]],
+def _run(
     address: int,
     window: tuple[Any, ...],
     others: tuple[Any, ...],
@@ -163,53 +169,16 @@ def _loop(
     rates: np.ndarray,
 ) -> int:
     data, rows, batch_size, first, last = window
-    w, kept, g = arrays
-    w = borrow(w)
-    kept = borrow(kept)
-    g = borrow(g)
+    w, kept, g = borrow(arrays[0]), borrow(arrays[1]), borrow(arrays[2])
     for k in range(first, last):
         if rates.size > 0:
             state.lr = rates[k - first]
         start = k * batch_size
         stop = min(start + batch_size, rows)
-        f = evaluate(address, w[X], g, join(_slices(data, start, stop), others))
+        f = evaluate(address, w[X], g, _arguments(data, start, stop, others))
         if advance(w, kept, g, state, run, f, stop - start) != status.RUNNING:
             return k
     return last
-
-
-@jit_inline
-def _flat(batch: tuple[Any, ...], others: tuple[Any, ...]) -> tuple[Any, ...]:
-    return batch + others[0]
-
-
-@jit_inline
-def _nested(batch: tuple[Any, ...], others: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (batch + others[0], *others[1:])
-
-
-def _run_flat(
-    address: int,
-    window: tuple[Any, ...],
-    others: tuple[Any, ...],
-    arrays: tuple[np.ndarray, ...],
-    state: State,
-    run: Run,
-    rates: np.ndarray,
-) -> int:
-    return _loop(_flat, address, window, others, arrays, state, run, rates)
-
-
-def _run_nested(
-    address: int,
-    window: tuple[Any, ...],
-    others: tuple[Any, ...],
-    arrays: tuple[np.ndarray, ...],
-    state: State,
-    run: Run,
-    rates: np.ndarray,
-) -> int:
-    return _loop(_nested, address, window, others, arrays, state, run, rates)
 
 
 @functools.cache
@@ -240,5 +209,4 @@ def minibatch_driver(signature: Any, data: Any, others: Any) -> Any:
     arrays = types.Tuple((vector.dtype[:, ::1], vector.dtype[:, ::1], vector))
     records = (RECORD, numba.from_dtype(RUN))
     arguments = (types.intp, window, others, arrays, *records, types.float64[::1])
-    run = _run_nested if len(others) > 1 else _run_flat
-    return specialise(run, types.intp(*arguments))
+    return specialise(_run, types.intp(*arguments))
