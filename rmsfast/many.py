@@ -6,11 +6,13 @@ import functools
 import multiprocessing
 import os
 import signal
+from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields
 from multiprocessing.synchronize import Event
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numba
@@ -393,15 +395,15 @@ class _Problems:
         """Return the result of problems that were never begun."""
         return self._collect(self._begin(), {})
 
-    def _begin(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return x, fun, jac and ends of problems that have not begun."""
+    def _begin(self) -> queue.Found:
+        """Return the results of problems that have not begun."""
         count, n = self.x0s.shape
         ends = np.zeros((count, 4), np.int64)
         ends[:, queue.STATUS] = status.RUNNING
         fun, jac = np.full(count, np.nan), np.full((count, n), np.nan, self.x0s.dtype)
-        return self.x0s.copy(), fun, jac, ends
+        return queue.Found(self.x0s.copy(), fun, jac, ends)
 
-    def _collect(self, found: Any, errors: dict[int, str]) -> ManyResult:
+    def _collect(self, found: queue.Found, errors: dict[int, str]) -> ManyResult:
         """Return the result of all problems."""
         x, fun, jac, ends = found
         codes, evaluations = ends[:, queue.STATUS].copy(), ends[:, queue.EVALUATIONS].copy()
@@ -425,15 +427,21 @@ class _Problems:
     ) -> np.ndarray:
         """Return the statuses in words."""
         constant = bool(self.template.state["constant"])
-        keys, which = np.unique(codes + status.COUNT * stalled, return_inverse=True)
-        texts = [message(*divmod(int(key), status.COUNT)[::-1], constant) for key in keys]
-        messages = np.array([*texts, None], dtype=object)[which]
+        keys = codes + status.COUNT * stalled
+        known = np.sort(keys)  # np.unique with the inverse takes five times as long
+        known = known[np.diff(known, prepend=-1) > 0]
+        texts = [message(*divmod(int(key), status.COUNT)[::-1], constant) for key in known]
+        messages = np.array([*texts, None], dtype=object)[np.searchsorted(known, keys)]
         for k, text in errors.items():
             messages[k] = text
         return messages
 
     def _solve_compiled(
-        self, evaluate: Evaluator, threads: int | None, report: Callable[[int], Any], found: Any
+        self,
+        evaluate: Evaluator,
+        threads: int | None,
+        report: Callable[[int], Any],
+        found: queue.Found,
     ) -> None:
         """Solve in compiled code, on threads that share a queue."""
         x = self.x0s[0].copy()
@@ -441,33 +449,32 @@ class _Problems:
             evaluate(x, np.empty_like(x))
         if x.tobytes() != self.x0s[0].tobytes():
             raise ValueError("fun wrote into x: an objective must only read it")
-        template = self.template
-        stacked, stacked_type = self._stack(evaluate)
-        signature: Any = evaluate.signature
-        run = queue.queue_driver(signature, stacked_type, template.hyper.lr == "auto")
-        entry = address(evaluate.function, signature)
+        template, run = self.template, functools.partial(self._run, threads, report)
+        stacked, kinds = self._stack(evaluate)
         limits = np.minimum(np.maximum(1, template.options.maxfun // self.calls), MANY)
-        self._solve_in_lanes(evaluate, stacked, stacked_type, limits, threads, report, found)
-        codes, steps = found[3][:, queue.STATUS], RATES
+        order = np.arange(len(self.x0s))
+        problems = queue.Problems(order, limits, self.x0s, self.lower, self.upper)
+        self._solve_in_lanes(evaluate, stacked, kinds, problems, run, found)
+        codes, steps = found.ends[:, queue.STATUS], RATES
         order = np.flatnonzero(codes == status.RUNNING)
+        if order.size == 0:
+            return
+        signature: Any = evaluate.signature
+        solve = queue.queue_driver(signature, kinds, template.hyper.lr == "auto")
+        objective = address(evaluate.function, signature), stacked, evaluate.args
+
+        def work(*shared: Any) -> None:
+            solve(objective, *shared, (np.empty_like(template.w), np.empty(1, core.STATE)), found)
+
         while order.size > 0:
-            counters, rates = np.zeros(3, np.int64), self._rates(steps)
-            arguments = (
-                *(entry, stacked, evaluate.args, order, limits, self.x0s, self.lower, self.upper),
-                *(template.record, rates, template.hyper.initial_scale),
-            )
-
-            def work(arguments: Any = arguments, counters: Any = counters) -> None:
-                w, states = np.empty_like(template.w), np.empty(1, core.STATE)
-                run(*arguments, w, states, counters, *found)
-
-            if self._run(work, counters, threads, report, len(self.x0s) - order.size):
+            start = self._start(steps)
+            if run(work, problems._replace(order=order), start):
                 return
             # those that came to the end of the rates begin again, with more
             order = np.flatnonzero(codes == status.RUNNING)
             steps *= 8
-            if order.size > 0 and rates.size < steps // 8:  # the schedule fails there
-                template.state["evaluations"] = rates.size
+            if order.size > 0 and start.rates.size < steps // 8:  # the schedule fails there
+                template.state["evaluations"] = start.rates.size
                 template.rates(1)
 
     def _solve_in_lanes(
@@ -475,27 +482,21 @@ class _Problems:
         evaluate: Evaluator,
         stacked: tuple[Any, ...],
         kinds: Any,
-        limits: np.ndarray,
-        threads: int | None,
-        report: Callable[[int], Any],
-        found: Any,
+        problems: queue.Problems,
+        run: Callable[..., bool],
+        found: queue.Found,
     ) -> None:
         """Solve side by side, where that is possible and wanted, what does not raise."""
         driver = self._lanes(evaluate, stacked, kinds)
         if driver is None:
             return
-        run, size = driver
-        counters, order = np.zeros(3, np.int64), np.arange(len(self.x0s))
-        arguments = (
-            *(stacked, order, limits, self.x0s, self.lower, self.upper),
-            *(self.template.record, self._rates(LANES_RATES), self.template.hyper.initial_scale),
-        )
+        solve, size = driver
 
-        def work() -> None:
-            run(*arguments, _line_aligned(size), counters, *found)
+        def work(*shared: Any) -> None:
+            solve(stacked, *shared, _line_aligned(size), found)
 
         with suppress(Exception):  # of the objective; the queue goes on with what is left
-            if self._run(work, counters, threads, report, 0):
+            if run(work, problems, self._start(LANES_RATES)):
                 raise KeyboardInterrupt
 
     def _lanes(self, evaluate: Evaluator, stacked: tuple[Any, ...], kinds: Any) -> Any:
@@ -523,45 +524,67 @@ class _Problems:
                 return lanes.driver(function, n, T, tuple(kinds), shapes, kind)
         return None
 
-    def _rates(self, steps: int) -> np.ndarray:
-        """Return the rates of the first steps; one more than are needed, if these are all."""
+    def _start(self, steps: int) -> queue.Start:
+        """Return how each begins, with the learning rates of the first steps.
+
+        One more than are needed, if these are all.
+        """
         template = self.template
         rates = template.rates(steps)
         last = min(int(template.state["maxiter"]), int(template.state["max_evaluations"]) - 1)
-        return np.append(rates, rates[-1]) if rates.size == last > 0 else rates
+        if rates.size == last > 0:
+            rates = np.append(rates, rates[-1])
+        return queue.Start(template.record, rates, float(template.hyper.initial_scale))
 
     def _run(
         self,
-        work: Callable[[], None],
-        counters: np.ndarray,
         threads: int | None,
         report: Callable[[int], Any],
-        before: int,
+        work: Callable[..., None],
+        problems: queue.Problems,
+        start: queue.Start,
     ) -> bool:
-        """Run `work` on all threads; return whether Ctrl-C came."""
+        """Call ``work(problems, start, counters)`` on all threads; return whether Ctrl-C came."""
         nested = self._goes_parallel()
         count = numba.get_num_threads() if threads is None else threads
         count = 1 if nested else min(count, len(self.x0s))
-        with reserve() if nested else nullcontext(), ThreadPoolExecutor(count) as pool:
-            running: set[Future[None]] = {pool.submit(work) for _ in range(count)}
+        counters, before = np.zeros(3, np.int64), len(self.x0s) - len(problems.order)
+        ended: SimpleQueue[BaseException | None] = SimpleQueue()
+
+        def run() -> None:
             try:
-                while running:
-                    done, running = wait(running, LOOK_SECONDS)
+                work(problems, start, counters)
+            except BaseException as error:
+                ended.put(error)
+            else:
+                ended.put(None)
+
+        left = 0
+        with reserve() if nested else nullcontext():
+            try:
+                for _ in range(count):
+                    start_new_thread(run, ())  # threading.Thread waits until each has begun
+                    left += 1
+                while left > 0:
+                    with suppress(Empty):
+                        error = ended.get(timeout=LOOK_SECONDS)
+                        left -= 1
+                        if error is not None:
+                            raise error
                     report(before + int(counters[queue.DONE]))
-                    for each in done:
-                        each.result()
             except KeyboardInterrupt:
                 return True
             finally:
                 counters[queue.STOP] = 1
+                for _ in range(left):
+                    ended.get()
         return False
 
     def _goes_parallel(self) -> bool:
         """Whether the compiled objective runs on Numba's threads itself, which must not nest."""
         functions = (getattr(self.fun, "fun", self.fun), self.jac)
         overloads: list[Any] = [o for f in functions if is_jitted(f) for o in f.overloads.values()]
-        libraries = [o.library for o in overloads if not o.library._disable_inspection]
-        return any("numba_parallel_for" in library.get_llvm_str() for library in libraries)
+        return any(_is_parallel(overload.library) for overload in overloads)
 
     def _stack(self, evaluate: Evaluator) -> tuple[tuple[Any, ...], Any]:
         """Return the arguments of all problems as the queue takes them, and their type."""
@@ -612,6 +635,12 @@ class _Problems:
         return rmsprop(
             self.fun, self.x0s[k], self.args_of(k), self.jac, bounds=bounds, **self.options
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _is_parallel(library: Any) -> bool:
+    """Whether compiled code calls Numba's threads; LLVM takes 0.3 ms to write it out."""
+    return not library._disable_inspection and "numba_parallel_for" in library.get_llvm_str()
 
 
 def _solve_part(
@@ -771,6 +800,8 @@ def _check_bounds(bounds: Any, x0s: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         lower, upper = (side.reshape(count, n) for side in flat)
     else:
         lower, upper = (side[None, :] for side in read_bounds(bounds, n, x0s.dtype))
+    if not ((lower > -np.inf) | (upper < np.inf)).any():
+        return lower, upper  # to compare so many short rows takes as long as all other checks
     outside = (x0s < lower) | (x0s > upper)
     if outside.any():
         k, i = np.argwhere(outside)[0]
