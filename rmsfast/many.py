@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import pickle
 import signal
+import sys
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields
 from multiprocessing.synchronize import Event
@@ -44,6 +47,8 @@ RATES = 1024  # steps of a schedule that are asked for at first
 LANES_RATES = 2**16  # and where problems that need more would leave the lanes
 MANY = np.iinfo(np.int64).max
 CHUNKSIZE = 1000  # problems that a worker solves at a time
+# Not fork, on which a process with threads may hang: Numba's, BLAS's, anyone's
+_START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class PerProblem:
@@ -178,6 +183,8 @@ def minimize_many(
     workers : int or callable, optional
         Number of threads for a compiled objective, of processes for one in
         Python; -1 for all cores. Default: all of Numba's threads; one process.
+        Processes import the objective: it stands at the top level of a module, or
+        of a program that calls this below ``if __name__ == "__main__"``.
         Or a function like `map`: ``workers(solve, chunks)`` calls `solve`, which
         can be pickled, with each of `chunks`, anywhere, and returns the results
         in order.
@@ -249,9 +256,7 @@ def minimize_many(
         elif problems.compiled or count in (None, 1):
             result = problems.solve(count, report)
         else:
-            stop = multiprocessing.Event()
-            with ProcessPoolExecutor(count, initializer=_be_worker, initargs=(stop,)) as pool:
-                result = _solve_by_map(problems, pool.map, chunksize, report, stop)
+            result = _solve_by_processes(problems, count, chunksize, report)
     if len(result.status) and (result.status == status.OBJECTIVE).all():
         problems.solve_alone(0)  # raises
     return result
@@ -361,11 +366,12 @@ class _Problems:
         return self.lower[row], self.upper[row]
 
     def part(self, problems: slice) -> tuple[Any, ...]:
-        """Return starts, arguments and bounds of some problems."""
+        """Return what makes `_Problems` of some of the problems."""
         rows = problems if len(self.lower) > 1 else slice(None)
         args = tuple(a[problems] if isinstance(a, PerProblem) else a for a in self.args)
         bounds = Bounds(self.lower[rows], self.upper[rows]) if self.bounded else None
-        return self.x0s[problems], args, bounds
+        x0s = self.x0s[problems]
+        return self.fun, x0s, args, self.jac, bounds, self.options, self.vectorize
 
     def solve(self, threads: int | None, report: Callable[[int], Any]) -> ManyResult:
         """Solve all problems in this process.
@@ -643,17 +649,52 @@ def _is_parallel(library: Any) -> bool:
     return not library._disable_inspection and "numba_parallel_for" in library.get_llvm_str()
 
 
-def _solve_part(
-    fun: Any, jac: Any, options: dict[str, Any], vectorize: bool | None, part: tuple[Any, ...]
-) -> ManyResult:
-    """Solve some of the problems, wherever a function like `map` calls this."""
-    x0s, args, bounds = part
-    fun = fun if _stop is None else _watched(fun)
-    problems = _Problems(fun, x0s, args, jac, bounds, options, vectorize)
+def _solve_part(part: tuple[Any, ...]) -> ManyResult:
+    """Solve some of the problems, wherever a function like `map` calls this.
+
+    A plain function: Ray takes no `functools.partial`.
+    """
+    fun, *rest = part
+    problems = _Problems(fun if _stop is None else _watched(fun), *rest)
     result = problems.solve(1, lambda done: None)
     if (result.status == status.INTERRUPTED).any():
         raise KeyboardInterrupt  # or the map goes on with the next part
     return result
+
+
+def _solve_by_processes(
+    problems: _Problems, count: int | None, chunksize: int, report: Callable[[int], Any]
+) -> ManyResult:
+    """Solve chunks of problems in processes of their own."""
+    for name, function in (("fun", problems.fun), ("jac", problems.jac)):
+        _check_importable(name, function)
+    context: Any = multiprocessing.get_context(_START_METHOD)
+    stop = context.Event()
+    pool = ProcessPoolExecutor(count, context, _be_worker, (stop,))
+    try:
+        with pool:
+            return _solve_by_map(problems, pool.map, chunksize, report, stop)
+    except BrokenProcessPool as error:
+        raise BrokenProcessPool(
+            "a process ended before its problems were solved: it was killed, or it could not "
+            'import fun. A program starts processes below if __name__ == "__main__".'
+        ) from error
+
+
+def _check_importable(name: str, function: Any) -> None:
+    """Raise if other processes cannot import a function."""
+    main: Any = sys.modules["__main__"]
+    text = (
+        f"{name} must be importable where workers are processes, got {function!r}: define it at "
+        "the top level of a file, or use workers=1 or a function like map"
+    )
+    try:
+        pickled = pickle.dumps(function)
+    except Exception as error:
+        raise TypeError(text) from error
+    interactive = main.__spec__ is None and not os.path.isfile(getattr(main, "__file__", ""))
+    if interactive and b"__main__" in pickled:
+        raise TypeError(text)
 
 
 def _solve_by_map(
@@ -668,12 +709,9 @@ def _solve_by_map(
     if count == 0:
         return problems.solve(1, report)
     places = [slice(k, min(k + chunksize, count)) for k in range(0, count, chunksize)]
-    solve = functools.partial(
-        _solve_part, problems.fun, problems.jac, problems.options, problems.vectorize
-    )
     parts: list[ManyResult] = []
     try:
-        answers = workers(solve, [problems.part(place) for place in places])
+        answers = workers(_solve_part, [problems.part(place) for place in places])
         if not isinstance(answers, Iterable):
             raise TypeError(f"workers must return an iterable of results, got {answers!r}")
         for answer in answers:
@@ -684,9 +722,7 @@ def _solve_by_map(
             raise
         stop.set()
         for place in places[len(parts) :]:
-            x0s, args, bounds = problems.part(place)
-            rest = _Problems(problems.fun, x0s, args, problems.jac, bounds, problems.options, None)
-            parts.append(rest.skip())
+            parts.append(_Problems(*problems.part(place)).skip())
     sizes = [len(part.fun) if isinstance(part, ManyResult) else None for part in parts]
     if sizes != [place.stop - place.start for place in places]:
         raise TypeError(
@@ -738,9 +774,14 @@ def _worker_count(workers: Any) -> int | None:
     """Return how many threads or processes are wanted, None if that is not said."""
     if workers is None:
         return None
-    if workers == -1:
-        return os.cpu_count() or 1
-    return check_count("workers", workers, 1)
+    try:
+        return check_count("workers", workers, 1)
+    except ValueError:
+        if workers == -1:
+            return os.cpu_count() or 1
+        raise ValueError(
+            f"workers must be -1 or a whole number in [1, inf), got {workers!r}"
+        ) from None
 
 
 def _line_aligned(size: int) -> np.ndarray:

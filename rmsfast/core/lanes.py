@@ -659,7 +659,8 @@ def driver(
                     lane += 1
                     continue
                 finish(buffer, args, found, lane, code)
-                fetch_add(counters, DONE)
+                if code != OUT_OF_RATES:
+                    fetch_add(counters, DONE)
                 place = next_place(counters, order.size)
                 if place < order.size:
                     begin(buffer, state, starts, args, order[place], lane, c[CLOCK, 0] + 1)

@@ -222,11 +222,13 @@ def _solve_all(
         x[k] = w[X + state.best]
         jac[k] = w[G + state.best]
         fun[k] = state.f_best
-        ends[k, STATUS] = status.OBJECTIVE if raised else state.status
+        code = status.OBJECTIVE if raised else state.status
+        ends[k, STATUS] = code
         ends[k, NIT] = state.nit
         ends[k, EVALUATIONS] = state.evaluations
         ends[k, STALLED] = state.stalled
-        fetch_add(counters, DONE)
+        if code != status.RUNNING:
+            fetch_add(counters, DONE)
 
 
 def _solve_auto(
