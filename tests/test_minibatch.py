@@ -144,13 +144,13 @@ def cut(order):
 class Torch:
     """`torch.optim.RMSprop` on the same batches; its gradient is that of `kernel`."""
 
-    def __init__(self, dtype=np.float64, **options):
+    def __init__(self, dtype=np.float64, rule=torch.optim.RMSprop, **options):
         self.A, self.b = data_of(dtype)
         self.p = torch.nn.Parameter(torch.tensor(START.astype(dtype)))
         options = {"lr": 0.05, **options}
         if "rho" in options:
             options["alpha"] = options.pop("rho")
-        self.optimizer = torch.optim.RMSprop([self.p], **options)
+        self.optimizer = rule([self.p], **options)
 
     @property
     def x(self):
@@ -206,6 +206,23 @@ def test_pytorch(options, dtype):
     assert_array_equal(result.x, ours[-1])
     assert result.x.dtype == dtype
     assert result.success and result.status == 11
+
+
+RIVALS = {
+    "gradient_descent": (torch.optim.SGD, "gradient_descent", {}),
+    "momentum": (torch.optim.SGD, "momentum", {"momentum": 0.8, "weight_decay": 0.1}),
+    "nesterov": (torch.optim.SGD, "momentum", {"momentum": 0.8, "nesterov": True}),
+    "adagrad": (torch.optim.Adagrad, "adagrad", {"eps": 1e-6}),
+}
+
+
+@each_dtype
+@pytest.mark.parametrize("rule, method, options", RIVALS.values(), ids=RIVALS)
+def test_rivals(rule, method, options, dtype):
+    ours, result = points(dtype, method=method, **options)
+    assert_ulps(ours, Torch(dtype, rule, **options).points(), 64)
+    compiled = run(dtype=dtype, method=method, **options)
+    assert compiled.x.tobytes() == result.x.tobytes()
 
 
 # What PyTorch does not have, in the formulas of tests/reference.py
