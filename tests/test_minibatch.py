@@ -936,7 +936,7 @@ def test_a_run_is_freed_at_its_end(fun):
     try:
         result = minimize_minibatch(fun, START, data, batch_size=8, epochs=2, lr=0.1, rng=0)
         del data
-        assert [each() for each in alive] == [None, None]
+        assert [each() is None for each in alive] == [True, True]
     finally:
         gc.enable()
     assert result.success
