@@ -198,7 +198,8 @@ def compare(
 
     See Also
     --------
-    rmsfast.rmsprop, rmsfast.gradient_descent, rmsfast.momentum, rmsfast.adagrad
+    rmsfast.rmsprop : the method, and its rivals beside it.
+    rmsfast.plot.convergence : the drawing.
 
     Examples
     --------

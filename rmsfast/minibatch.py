@@ -262,7 +262,7 @@ class _Training:
         self._undone = 0  # evaluations that led to no step
         self._seconds = 0.0  # since the last evaluation
         self._chunk = 1  # steps between two looks at signals
-        self._run = self._compiled() if self._evaluate.signature else self._run_python
+        self._driver = None if self._evaluate.signature is None else self._compile()
 
     def _lay_out(self, start: np.ndarray) -> None:
         """Make the arrays and records of a run from the start."""
@@ -333,12 +333,12 @@ class _Training:
                     if not self._use(window, report, show):
                         break
                 else:
-                    self._check_end()
-                    if self._sums["rows"] > 0 and self._code == status.EPOCHS:
+                    if self._sums["rows"] > 0:
                         self._look(report)
         except KeyboardInterrupt:
             self._code = status.INTERRUPTED
         finally:
+            self._ensure_finite()
             if self.rng is not None:  # which may have drawn ahead
                 self.rng.bit_generator.state = drawn
 
@@ -384,7 +384,7 @@ class _Training:
         nit = self._nit
         before = self._w[core.X].tobytes() if nit == self._first_nit else b""
         start = time.perf_counter()
-        done = self._run(window, first, last, rates)
+        done = self._take(window, first, last, rates)
         seconds = time.perf_counter() - start
         self._seconds += seconds
         self._chunk = next_chunk(self._chunk, seconds / (last - first))
@@ -393,9 +393,9 @@ class _Training:
         self._undone += min(done + 1, last) - first - (self._nit - nit)
         return done
 
-    def _check_end(self) -> None:
-        """Go back to the point before, if the last step led out of the numbers."""
-        if not np.isfinite(self._w).all():
+    def _ensure_finite(self) -> bool:
+        """Return whether the point is finite; if not, go back to the one before."""
+        if not (np.isfinite(self._w[core.X]).all() and np.isfinite(self._x).all()):
             self._w[:] = self._kept
             self._state["nit"], self._sums["averaged"] = (
                 self._sums["kept_nit"],
@@ -403,9 +403,10 @@ class _Training:
             )
             self._undone += 1
             self._code = status.NONFINITE_BATCH
+        return self._code != status.NONFINITE_BATCH
 
-    def _compiled(self) -> Callable[..., int]:
-        """Return the loop over batches for a compiled objective."""
+    def _compile(self) -> tuple[Callable[..., int], int, tuple[Any, ...]]:
+        """Return the compiled loop over batches, and what it takes of the objective."""
         evaluate, count = self._evaluate, len(self.batches.arrays)
         kinds: Any = evaluate.signature
         args, types_of_args = evaluate.args, kinds.args[2:]
@@ -417,26 +418,22 @@ class _Training:
         rest = (mine[count:], *others)
         types_of_rest = types.Tuple((types.Tuple(types_of_mine[count:]), *types_of_others))
         run = core.minibatch_driver(kinds, types.Tuple(types_of_mine[:count]), types_of_rest)
-        entry = address(evaluate.function, kinds)
+        return run, address(evaluate.function, kinds), rest
 
-        def steps(window: Window, first: int, last: int, rates: np.ndarray) -> int:
+    def _take(self, window: Window, first: int, last: int, rates: np.ndarray) -> int:
+        """Loop over some batches, in compiled code if the objective is."""
+        arrays, records = (self._w, self._kept, self._g), (self._state, self._sums)
+        if self._driver is not None:
+            run, entry, rest = self._driver
             where = (window.data, window.rows, self.batches.batch_size, first, last)
-            arrays = self._w, self._kept, self._g
-            return run(entry, where, rest, arrays, self._state, self._sums, rates)
-
-        return steps
-
-    def _run_python(self, window: Window, first: int, last: int, rates: np.ndarray) -> int:
-        """Loop over batches for an objective in Python."""
+            return run(entry, where, rest, arrays, *records, rates)
         for k in range(first, last):
             if rates.size > 0:
                 self._state["lr"] = rates[k - first]
             start, stop = self._range(window, k)
             batch = tuple(array[start:stop].copy() for array in window.data)
             f = self._evaluate.function(self._w[core.X], self._g, *self._evaluate.args_with(batch))
-            arrays = self._w, self._kept, self._g
-            code = core.advance(*arrays, self._state, self._sums, f, stop - start)
-            if code != status.RUNNING:
+            if core.advance(*arrays, *records, f, stop - start) != status.RUNNING:
                 return k
         return last
 
@@ -464,6 +461,8 @@ class _Training:
 
     def _look(self, report: Callback | None) -> bool:
         """Evaluate; return whether the run goes on."""
+        if not self._ensure_finite():
+            return False
         sums, patience = self._sums, self.options.patience
         loss, validation = float(sums["loss"] / sums["rows"]), math.nan
         sums["loss"], sums["rows"] = 0.0, 0

@@ -59,7 +59,8 @@ def gradient_descent(
 
     See Also
     --------
-    momentum, adagrad, rmsfast.rmsprop, rmsfast.compare
+    rmsfast.rmsprop : the method that this one is a rival of.
+    rmsfast.compare : several methods on one problem.
 
     Notes
     -----
@@ -143,7 +144,8 @@ def momentum(
 
     See Also
     --------
-    gradient_descent, adagrad, rmsfast.rmsprop, rmsfast.compare
+    rmsfast.rmsprop : the method that this one is a rival of.
+    rmsfast.compare : several methods on one problem.
 
     Notes
     -----
@@ -232,7 +234,8 @@ def adagrad(
 
     See Also
     --------
-    gradient_descent, momentum, rmsfast.rmsprop, rmsfast.compare
+    rmsfast.rmsprop : the method that this one is a rival of.
+    rmsfast.compare : several methods on one problem.
 
     Notes
     -----
