@@ -23,7 +23,7 @@ from rmsfast.objective import Evaluator, Objective, check_value, evaluator
 from rmsfast.options import (
     MinibatchOptions,
     ReportOptions,
-    RMSPropOptions,
+    RuleOptions,
     SolverOptions,
     check_count,
     check_flag,
@@ -487,7 +487,7 @@ class _Training:
         )
 
 
-def _numeric(options: dict[str, Any]) -> RMSPropOptions:
+def _numeric(options: dict[str, Any]) -> RuleOptions:
     """Remove the hyperparameters from `options` and return them checked."""
     if "lr" not in options and options.get("preset") is None:
         raise ValueError("lr must be given, or a preset that has one, got None")

@@ -66,6 +66,8 @@ SEES = {
     "objectives": {"objective"},
     "checkpoint": {"solver"},
     "many": {"solver", "minimize"},
+    "rivals": {"minimize"},
+    "compare": {"solver", "minimize", "rivals", "plot"},
     "multistart": {"many", "solver"},
     "minibatch": {"solver", "minimize"},
     "passes": {"options", "threads"},
