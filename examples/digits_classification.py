@@ -29,6 +29,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 import rmsfast
 
@@ -104,14 +105,13 @@ def split(load):
 
 def optimum(data):
     """Return the point that scikit-learn finds."""
-    model = LogisticRegression(C=C, tol=1e-10, max_iter=10_000).fit(*data)
+    model = LogisticRegression(C=C, solver="newton-cg", tol=1e-10).fit(*data)
     return np.append(model.coef_.T, model.intercept_)
 
 
 def train(fun, outputs, data, epochs, rho):
     """Return a result of RMSProp, with the loss of all rows after each epoch."""
-    features, label = data
-    rows, columns = features.shape
+    rows, columns = data[0].shape
     steps = epochs * -(-rows // BATCH)
     return rmsfast.minimize_minibatch(
         fun,
@@ -155,6 +155,7 @@ def draw(file, gaps):
     figure.savefig(file, dpi=100)
 
 
+@threadpool_limits.wrap(limits=1)  # matrices so small that threads of BLAS wait for each other
 def main(arguments=None):
     """Train, compare with scikit-learn, and print losses and accuracies; return them."""
     parser = argparse.ArgumentParser(description=main.__doc__)

@@ -1,6 +1,6 @@
 """RMSProp, compiled: a method of `scipy.optimize.minimize`, an optimizer object, kernels."""
 
-from rmsfast import kernels, objectives, schedules
+from rmsfast import kernels, objectives, plot, schedules
 from rmsfast.compare import Comparison, compare
 from rmsfast.many import ManyResult, PerProblem, minimize_chunks, minimize_many
 from rmsfast.minibatch import minimize_minibatch
@@ -31,6 +31,7 @@ __all__ = [
     "momentum",
     "multistart",
     "objectives",
+    "plot",
     "rmsprop",
     "schedules",
     "starts",

@@ -98,6 +98,39 @@ def read_bounds(bounds: Any, n: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, 
     return lower, upper
 
 
+def finite_bounds(bounds: Any, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower and upper bounds of `n` variables, as many as there are if None.
+
+    Raises
+    ------
+    TypeError
+        As `read_bounds` does.
+    ValueError
+        Likewise, and if there is no variable, or a bound is infinite.
+    """
+    if isinstance(bounds, Bounds):
+        sides = [np.asarray(side) for side in (bounds.lb, bounds.ub)]
+        single = all(side.dtype == np.float32 for side in sides)
+        count = np.broadcast(*sides).size
+    else:
+        single = getattr(bounds, "dtype", None) == np.float32
+        bounds = list(bounds) if np.iterable(bounds) else [bounds]
+        count = len(bounds)
+    count = count if n is None else n
+    if count == 0:
+        raise ValueError("bounds must have at least one variable")
+    lower, upper = read_bounds(bounds, count, np.dtype(np.float32 if single else np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        infinite = ~np.isfinite(upper - lower)
+    if infinite.any():
+        i = int(np.argmax(infinite))
+        raise ValueError(
+            f"bounds[{i}] must be finite, and so must be their distance, "
+            f"got {lower[i]} and {upper[i]}"
+        )
+    return lower, upper
+
+
 def check_bounds(bounds: Any, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the bounds on a start, which must lie within them; see `read_bounds`."""
     lower, upper = read_bounds(bounds, x0.size, x0.dtype)

@@ -68,11 +68,15 @@ SEES = {
     "many": {"solver", "minimize"},
     "rivals": {"minimize"},
     "compare": {"solver", "minimize", "rivals", "plot"},
-    "multistart": {"many", "solver"},
+    "multistart": {"many", "plot", "solver"},
     "minibatch": {"solver", "minimize"},
     "passes": {"options", "threads"},
+    "plot": {"objectives", "solver"},
     "schedules": {"options"},
 }
+
+
+DRAW = {"rmsfast.multistart", "rmsfast.plot"}  # may import matplotlib, within functions
 
 
 def room(module):
@@ -123,7 +127,7 @@ def test_nothing_imports_cuda_or_a_framework(name):
     for module in imports(name):
         assert module.split(".")[0] not in foreign
         assert not module.startswith("numba.cuda")
-        assert module.split(".")[0] != "matplotlib" or name == "rmsfast.multistart"
+        assert module.split(".")[0] != "matplotlib" or name in DRAW
 
 
 def test_init_holds_names_only():
@@ -197,7 +201,7 @@ def documented(text):
 
 def public():
     """Functions and classes that a user reaches by name, and their public methods."""
-    modules = [rmsfast, rmsfast.schedules]
+    modules = [rmsfast, rmsfast.schedules, rmsfast.plot]
     modules += [importlib.import_module(n) for n in ("rmsfast.kernels",) if n in NAMES]
     seen = {}
     for module in modules:
@@ -315,7 +319,7 @@ def test_objectives_are_objectives():
 
 
 @each_module
-def test_examples_run(name):
+def test_examples_run(name, pyplot):
     module = importlib.import_module(name)
     for compiled in vars(module).values():  # doctest does not look into compiled functions
         source = getattr(compiled, "py_func", None)
