@@ -1,5 +1,5 @@
 """7. One sigmoid neuron: RMSProp, momentum and AdaGrad
-===================================================
+====================================================
 
 The neuron of Mitesh Khapra's lectures on deep learning: 1 / (1 + exp(-(w x + b))) is to be 0.2 at
 x = 0.5 and 0.9 at x = 2.5. Each epoch takes one step along the gradient of half the sum of squared
@@ -11,9 +11,9 @@ recent gradients and walks across it at a steady pace: with learning rate 0.1, b
 1e-9 inside the root the error is below 0.001 after 43 epochs. Momentum 0.9 with learning rate 1
 gathers speed, shoots past the minimum and has to come back: 148 epochs. AdaGrad with learning rate
 0.1 remembers all gradients, so its steps become short: 940 epochs. (This depends on the rates: with
-learning rate 1, AdaGrad takes 21.) At epoch 91 RMSProp is nearly exact, but then the recent
-gradients are so small that it leaps away, and it ends in a cycle around the minimum: a constant
-learning rate does that.
+learning rate 1, AdaGrad takes 21.) After some 90 epochs RMSProp is nearly exact, but then the
+recent gradients are so small that it leaps away, and it ends in a cycle around the minimum: a
+constant learning rate does that.
 
 ``python examples/sigmoid_neuron.py --output neuron.png`` draws the paths over the error surface,
 ``--animation neuron.gif`` shows them side by side, epoch by epoch (both need Matplotlib).
