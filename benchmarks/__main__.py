@@ -1,6 +1,6 @@
 """Run all benchmarks; write ``docs/benchmarks/README.md``, and quote it in the README."""
 
-from benchmarks import accuracy, iteration, many, profiles, startup, update, wall_time
+from benchmarks import accuracy, iteration, many, minibatch, profiles, startup, update, wall_time
 from benchmarks.report import machine, quote, save
 
 QUESTIONS = (
@@ -10,6 +10,7 @@ QUESTIONS = (
     ("What does an iteration cost?", "iteration.md", iteration.main),
     ("How long does a minimization take?", "wall_time.md", wall_time.main),
     ("How fast are many problems?", "many.md", many.main),
+    ("How fast are mini-batches?", "minibatch.md", minibatch.main),
     ("How long until the first result?", "startup.md", startup.main),
 )
 

@@ -1,4 +1,5 @@
-"""The trajectories that two books print for RMSProp, to the digit.
+"""5. The trajectories that two books print, to the digit
+======================================================
 
 Run it with ``python examples/book_numbers.py``.
 """

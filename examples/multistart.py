@@ -1,4 +1,7 @@
-"""All minima of a function, and their basins: many starts on the six-hump camel function.
+"""3. All minima of a function, and their basins
+=============================================
+
+Many starts on the six-hump camel function.
 
 ``python examples/multistart.py`` prints the minima; with ``--output basins.png`` it also draws
 which start descends to which minimum (needs matplotlib).
@@ -35,7 +38,7 @@ def draw(result, path):
 
 def main(arguments=None):
     """Find the minima, print them, and draw them if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--starts", type=int, default=8192, help="number of starts")
     parser.add_argument("--output", help="where to write the picture, a PNG")
     options = parser.parse_args(arguments)

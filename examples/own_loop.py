@@ -1,4 +1,5 @@
-"""RMSProp in loops of one's own: matrix factorization in three ways.
+"""2. A loop of your own: matrix factorization in three ways
+=========================================================
 
 A matrix of ratings is known in 5 % of its places, and to be predicted elsewhere as the product of
 two thin ones. The ratings are made from factors of rank 4, and noise of 0.1, so the best error that

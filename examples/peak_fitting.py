@@ -1,4 +1,7 @@
-"""A peak fitted to each of 100,000 spectra: an emission line across the face of a galaxy.
+"""4. A peak fitted to each of 100,000 spectra
+===========================================
+
+An emission line across the face of a galaxy.
 
 Each pixel has 32 channels of Poisson counts, a Gaussian peak on a constant background. The fits are
 compared with the known truth and with `scipy.optimize.least_squares`, in seconds, and drawn by
@@ -100,7 +103,7 @@ def draw(file, maps):
 
 def main(arguments=None):
     """Fit, compare, draw; return the fits, their pulls, and costs of a sample, ours and SciPy's."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--spectra", type=int, default=100_000, help="default: %(default)s")
     parser.add_argument("--output", metavar="FILE", help="draw maps")
     chosen = parser.parse_args(arguments)

@@ -1,4 +1,7 @@
-"""RMSProp through scipy.optimize.minimize: three problems, under a minute.
+"""1. Quick start: three problems
+==============================
+
+Rosenbrock's function, a fit whose parameters are certified, and a noisy objective: under a minute.
 
 Run it with ``python examples/quickstart.py``.
 """

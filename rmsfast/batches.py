@@ -47,10 +47,14 @@ class Window(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Rows `start` and following of the data set, in memory, and their order."""
+    """Rows `start` and following of the data set, in memory.
+
+    `rows` of them are used, the first in an order.
+    """
 
     data: tuple[np.ndarray, ...]
     start: int
+    rows: int
     order: np.ndarray | None
     ends_epoch: bool
     rng_state: Any
@@ -61,33 +65,29 @@ class Batches:
 
     Parameters
     ----------
-    data : ndarray, or tuple or list of ndarray
+    arrays : tuple of ndarray
         Numbers; rows along the first axis, of which all have as many.
+    mapped : bool
+        Whether they are read from a file.
     batch_size : int
         Rows of a batch, at least 1 and at most all.
     drop_last : bool
         Leave out a short batch at the end of an epoch.
-
-    Raises
-    ------
-    TypeError
-        If an array does not hold numbers.
-    ValueError
-        If there is no array or no row, or the arrays differ in their number of
-        rows.
     """
 
-    def __init__(self, data: Any, batch_size: int, drop_last: bool) -> None:
-        self.arrays, self.mapped = read_data("data", data)
+    def __init__(
+        self, arrays: tuple[np.ndarray, ...], mapped: bool, batch_size: int, drop_last: bool
+    ) -> None:
+        self.arrays, self.mapped = arrays, mapped
         self.batch_size = batch_size
-        self.rows = len(self.arrays[0])
-        if drop_last:
-            self.rows -= self.rows % batch_size
+        self.total = len(arrays[0])
+        self.dropped = self.total % batch_size if drop_last else 0
+        self.rows = self.total - self.dropped  # of an epoch
         self.steps = -(-self.rows // batch_size)  # of an epoch
-        self._row_bytes = max(1, sum(a.nbytes // len(a) for a in self.arrays))
+        self._row_bytes = max(1, sum(a.nbytes // len(a) for a in arrays))
         self._window = self._whole_batches(WINDOW_BYTES)
-        self._block = self._whole_batches(BLOCK_BYTES) if self.mapped else self.rows
-        self._in_place = self.mapped or all(map(_is_ready, self.arrays))
+        self._block = self._whole_batches(BLOCK_BYTES) if mapped else self.total
+        self._in_place = mapped or all(map(_is_ready, arrays))
 
     def _whole_batches(self, size: int) -> int:
         """Return the number of rows that take about `size` bytes."""
@@ -95,7 +95,7 @@ class Batches:
 
     def first(self) -> tuple[np.ndarray, ...]:
         """Return a copy of the first rows, of the types that all batches have."""
-        whole = _Block(self.arrays, 0, None, False, None)
+        whole = _Block(self.arrays, 0, self.batch_size, None, False, None)
         return self._gather(whole, 0, self.batch_size, self._buffers(self.batch_size)).data
 
     def windows(
@@ -117,7 +117,7 @@ class Batches:
             of an epoch. Rows of a mapped file are shuffled within blocks of
             64 MiB, and the blocks among each other, a short one last.
         """
-        single = self._block >= self.rows and self._window >= self.rows
+        single = self._block >= self.total and self._window >= self.rows
         copies = rng is not None or not self._in_place
         with ExitStack() as stack:
             reader = gatherers = None
@@ -143,22 +143,23 @@ class Batches:
     ) -> Iterator[Callable[[], _Block]]:
         """Return tasks that read the blocks of some epochs; they must run in this order."""
         for _ in range(epochs):
-            starts = np.arange(0, self.rows, self._block)
+            starts = np.arange(0, self.rows, self._block)  # a block that is dropped is not read
             for k in range(len(starts)):
                 yield partial(self._read, starts, k, rng)
 
     def _read(self, starts: np.ndarray, k: int, rng: np.random.Generator | None) -> _Block:
         """Bring the k-th block of an epoch into memory, and draw its order."""
         if k == 0 and rng is not None and len(starts) > 1:
-            full = self.rows // self._block
+            full = self.total // self._block
             starts[:full] = starts[_permutation(rng, full)]
         start = int(starts[k])
-        stop = min(start + self._block, self.rows)
+        stop = min(start + self._block, self.total)
+        rows = stop - start - (self.dropped if stop == self.total else 0)
         data = tuple(a[start:stop] for a in self.arrays)
         if self.mapped:
             data = tuple(np.array(a, a.dtype.newbyteorder("="), order="C") for a in data)
         order = None if rng is None else _permutation(rng, stop - start)
-        return _Block(data, start, order, k + 1 == len(starts), generator_state(rng))
+        return _Block(data, start, rows, order, k + 1 == len(starts), generator_state(rng))
 
     def _cut(
         self, blocks: Iterator[_Block], ring: list[tuple[np.ndarray, ...] | None]
@@ -166,9 +167,8 @@ class Batches:
         """Return tasks that gather the windows of blocks, each into the next of the ring."""
         number = 0
         for block in blocks:
-            count = len(block.data[0])
-            for start in range(0, count, self._window):
-                stop = min(start + self._window, count)
+            for start in range(0, block.rows, self._window):
+                stop = min(start + self._window, block.rows)
                 buffers = ring[number % len(ring)]
                 number += 1
                 yield partial(self._gather, block, start, stop, buffers)
@@ -189,7 +189,7 @@ class Batches:
                 np.take(a, block.order[start:stop], 0, out=part, mode="clip")
             else:
                 part[...] = a[block.order[start:stop]]
-        ends_epoch = block.ends_epoch and stop == len(block.data[0])
+        ends_epoch = block.ends_epoch and stop == block.rows
         return Window(data, stop - start, origin, ends_epoch, block.rng_state)
 
 

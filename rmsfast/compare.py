@@ -15,6 +15,7 @@ from scipy.optimize import OptimizeResult, OptimizeWarning, minimize, show_optio
 from rmsfast.minimize import rmsprop
 from rmsfast.objective import Objective
 from rmsfast.options import check_number
+from rmsfast.plot import convergence
 from rmsfast.rivals import adagrad, gradient_descent, momentum
 from rmsfast.solver import check_bounds, check_start
 
@@ -69,8 +70,10 @@ class Comparison:
     results : dict
         The `OptimizeResult` of each label, with `allvecs`, the iterates from
         `x0` on.
-    value : callable
-        ``value(x) -> float``, the objective.
+    fun : callable
+        The objective.
+    args : tuple
+        Its further arguments.
     minimum : float or None
         Its lowest value, if known.
 
@@ -87,7 +90,8 @@ class Comparison:
 
     rows: list[Row]
     results: dict[str, OptimizeResult]
-    value: Callable[[Any], float]
+    fun: Callable[..., Any]
+    args: tuple[Any, ...]
     minimum: float | None
 
     def __repr__(self) -> str:
@@ -115,17 +119,15 @@ class Comparison:
 
         Parameters
         ----------
-        ax : Axes, optional
-            Where to draw; a new figure if None.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw. Default: a new figure.
 
         Returns
         -------
-        Axes
+        matplotlib.axes.Axes
             With a curve for each label.
         """
-        from rmsfast.plot import convergence  # type: ignore[import-not-found,unused-ignore]
-
-        return convergence(self.results, fun=self.value, minimum=self.minimum, ax=ax)
+        return convergence(self.results, fun=self.fun, args=self.args, minimum=self.minimum, ax=ax)
 
 
 def compare(
@@ -241,7 +243,7 @@ def compare(
         row = (result.get("nit"), nfev, problem.seconds(method, chosen), result.get("status"))
         success, text = bool(result.get("success")), str(result.get("message", ""))
         rows.append(Row(label, np.asarray(result.fun).item(), *row, success, text))
-    return Comparison(rows, results, problem.value, minimum)
+    return Comparison(rows, results, fun, args, minimum)
 
 
 def _read(methods: Any, options: dict[str, Any]) -> list[tuple[str, Any, dict[str, Any]]]:
@@ -328,11 +330,6 @@ class _Problem:
     jac: Any
     bounds: Any
     tol: float | None
-
-    def value(self, x: Any) -> float:
-        """Value of the objective at `x`, without its gradient."""
-        value = self.fun(x, *self.args)
-        return value[0] if self.jac is True else value
 
     def check(self, label: str, method: Any, options: dict[str, Any]) -> None:
         """Raise what a method has to say against its options, before it evaluates anything."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numba import types
+from numba.extending import is_jitted
 from scipy.optimize import OptimizeResult
 
 from rmsfast import schedules
@@ -32,6 +33,10 @@ from rmsfast.options import (
 )
 from rmsfast.progress import bar
 from rmsfast.solver import blank_record, check_start
+
+# What a state holds beside arrays
+STATE = ("nit", "averaged", "epoch", "lr", "lowest", "stalled", "lr_stalled", "best", "rng")
+COMPILED = "?bBhHiIlLqQfdFD"  # dtypes, by their characters
 
 
 def minimize_minibatch(
@@ -81,8 +86,9 @@ def minimize_minibatch(
     jac : callable or True, optional
         ``jac(x, *batch, *args)``, the gradient, if `fun` returns the loss alone.
     rng : None, int or numpy.random.Generator, optional
-        Draws the orders. The same seed gives the same run, to the last bit, at
-        any number of threads.
+        Draws the orders; not used with ``shuffle=False``. The same seed gives
+        the same run, to the last bit, at any number of threads. With `state`,
+        None goes on with the generator of the former run.
     validation : array_like, tuple of array_like, or callable, optional
         Further rows, of the form of `data`, whose loss is computed at each
         evaluation, in one call of `fun`; or a function of `x` that returns it.
@@ -95,8 +101,10 @@ def minimize_minibatch(
         Show a progress bar; needs tqdm.
     state : dict, optional
         The `state` of a former result: the run goes on where that ended, with
-        its own `x` in place of `x0`. With the same `rng`, data and options, and
-        at the end of an epoch, it goes on as if it had not ended.
+        its point in place of `x0`. With the same data and options, without
+        `rng`, and from the end of an epoch, the points are those of a run that
+        did not end. (Evaluations are, too, if those of the former run ended with
+        it: at its end a run evaluates the steps that are left.)
 
     Options
     -------
@@ -133,12 +141,12 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
         ====== ======= ===============================================
         11     True    all epochs are done
         12     True    `patience` evaluations have not lowered the validation loss
-        3      False   loss or gradient became NaN or infinite
+        13     False   loss or gradient became NaN or infinite
         98     False   Ctrl-C
         99     False   `callback` raised `StopIteration`
         ====== ======= ===============================================
 
-        With status 3 the last point whose loss was finite is returned, and
+        With status 13 the last point whose loss was finite is returned, and
         what belongs to it; the message names the row of `data` that holds a NaN
         or inf, if one does.
 
@@ -181,12 +189,12 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     >>> result.x.round(1)
     array([ 1. , -2. ,  0.5])
     """
+    report = None if callback is None else Callback(callback)
+    check_flag("progress", progress)
     training = _Training(
         fun, x0, data, batch_size, epochs, args, jac, rng, validation, state, options
     )
-    report = None if callback is None else Callback(callback)
-    check_flag("progress", progress)
-    with bar(training.epochs * training.batches.rows, "rows", progress) as show:
+    with bar(training.epochs * training.batches.steps, "steps", progress) as show:
         training.run(report, show)
     return training.result()
 
@@ -213,21 +221,37 @@ class _Training:
         if options:
             raise TypeError(f"{next(iter(options))!r} is no option of minimize_minibatch")
         self.epochs = check_count("epochs", epochs, 0)
-        self.batches = _batches(data, batch_size, self.options.drop_last)
         start = check_start(x0)
+        size = check_count("batch_size", batch_size, 1)
+        arrays, mapped = read_data("data", data)
+        self._labels = [f"data[{k}]" for k in range(len(arrays))]
+        if not isinstance(data, tuple | list):
+            self._labels = ["data"]
+        if size > len(arrays[0]):
+            text = f"batch_size={size} is larger than the {len(arrays[0])} rows: all are used"
+            warnings.warn(text, UserWarning, stacklevel=3)
+            size = len(arrays[0])
+        self.batches = Batches(arrays, mapped, size, self.options.drop_last)
         self.hyper.check_dtype(start.dtype)
         if self.options.patience is not None and validation is None:
             raise ValueError(f"patience={self.options.patience!r} needs validation, got None")
         args = args if isinstance(args, tuple) else (args,)
+        if isinstance(fun, Objective) or is_jitted(fun):
+            for label, array in zip(self._labels, arrays, strict=True):
+                if array.dtype.char not in COMPILED:
+                    raise TypeError(
+                        f"{label} must be of a dtype that Numba compiles for, got {array.dtype}"
+                    )
         self._evaluate = _evaluator(fun, jac, (*self.batches.first(), *args), start)
-        self._validate = _validator(fun, jac, validation, args, start, len(self.batches.arrays))
+        self._validate = _validator(fun, jac, validation, args, start, len(arrays))
         self._lay_out(start)
         self._follow(state)
-        self.rng = _generator(rng, state) if self.options.shuffle else None
+        generator = _generator(rng, state)
+        self.rng = generator if self.options.shuffle else None
         self._code = status.EPOCHS
         self._where = ""  # a value of the data that is not finite stands
         self._log: list[tuple[float, float, float, float]] = []  # epoch, losses, seconds
-        self._nfev = 0
+        self._undone = 0  # evaluations that led to no step
         self._seconds = 0.0  # since the last evaluation
         self._chunk = 1  # steps between two looks at signals
         self._run = self._compiled() if self._evaluate.signature else self._run_python
@@ -245,8 +269,13 @@ class _Training:
         self._g = np.empty_like(start)
         self._records = blank_record(hyper, SolverOptions()), np.zeros(1, core.RUN)
         self._state, self._sums = (record[0] for record in self._records)
+        self._state["plain"] = hyper.is_plain
         lr = hyper.lr.lr if isinstance(hyper.lr, schedules.plateau) else hyper.lr
         self._schedule = lr if callable(lr) else None
+        if self._schedule is None and self.options.lr_interval != "step":
+            raise ValueError(
+                f"lr_interval={self.options.lr_interval!r} needs a schedule, got lr={hyper.lr!r}"
+            )
         self._state["lr"] = math.nan if callable(lr) else lr
         for name in ("mean", "buffer", "average"):
             self._sums[name] = self._rows.get(name, 0)
@@ -267,7 +296,8 @@ class _Training:
                 self._state["lr"] = former["lr"]
             self._epoch, self._lowest = former["epoch"], former["lowest"]
             self._stalled, self._lr_stalled = former["stalled"], former["lr_stalled"]
-            self._best = None if former["best"] is None else np.array(former["best"])
+            if former["best"] is not None and self.options.patience is not None:
+                self._best = np.array(former["best"])
         self._kept = self._w.copy()
         self._sums["kept_nit"] = self._state["nit"]
         self._sums["kept_averaged"] = self._sums["averaged"]
@@ -295,7 +325,8 @@ class _Training:
                     if not self._use(window, report, show):
                         break
                 else:
-                    if self._sums["rows"] > 0:
+                    self._check_end()
+                    if self._sums["rows"] > 0 and self._code == status.EPOCHS:
                         self._look(report)
         except KeyboardInterrupt:
             self._code = status.INTERRUPTED
@@ -320,7 +351,7 @@ class _Training:
             done = self._step(window, first, last, rates)
             show(self._nit - self._first_nit)
             if done < last:
-                self._code = status.NONFINITE
+                self._code = status.NONFINITE_BATCH
                 self._where = self._find_nonfinite(window, done)
                 return False
             first = last
@@ -342,7 +373,8 @@ class _Training:
 
     def _step(self, window: Window, first: int, last: int, rates: np.ndarray) -> int:
         """Take the steps of some batches; return the number of the batch after them."""
-        before = self._w[core.X].tobytes() if self._nfev == 0 else b""
+        nit = self._nit
+        before = self._w[core.X].tobytes() if nit == self._first_nit else b""
         start = time.perf_counter()
         done = self._run(window, first, last, rates)
         seconds = time.perf_counter() - start
@@ -350,8 +382,19 @@ class _Training:
         self._chunk = next_chunk(self._chunk, seconds / (last - first))
         if before and self._kept[core.X].tobytes() != before:
             raise ValueError("fun wrote into x: an objective must only read it")
-        self._nfev += min(done + 1, last) - first
+        self._undone += min(done + 1, last) - first - (self._nit - nit)
         return done
+
+    def _check_end(self) -> None:
+        """Go back to the point before, if the last step led out of the numbers."""
+        if not np.isfinite(self._w).all():
+            self._w[:] = self._kept
+            self._state["nit"], self._sums["averaged"] = (
+                self._sums["kept_nit"],
+                self._sums["kept_averaged"],
+            )
+            self._undone += 1
+            self._code = status.NONFINITE_BATCH
 
     def _compiled(self) -> Callable[..., int]:
         """Return the loop over batches for a compiled objective."""
@@ -403,9 +446,10 @@ class _Training:
             if wrong.size:
                 row, *column = wrong[0]
                 origin = window.origin
-                row_of_data = origin + start if isinstance(origin, int) else origin[start:][row]
+                row += start
+                row_of_data = origin + row if isinstance(origin, int) else origin[row]
                 place = ", ".join(map(str, (row_of_data, *column)))
-                return f" data[{i}][{place}] is {part[tuple(wrong[0])]}."
+                return f" {self._labels[i]}[{place}] is {part[tuple(wrong[0])]}."
         return ""
 
     # Evaluations ---------------------------------------------------------------------------------
@@ -478,8 +522,8 @@ class _Training:
             epoch=epoch.copy(),
             seconds=seconds.copy(),
             nit=self._nit - self._first_nit,
-            nfev=self._nfev,
-            njev=self._nfev,
+            nfev=self._nit - self._first_nit + self._undone,
+            njev=self._nit - self._first_nit + self._undone,
             state=former,
             status=self._code,
             success=self._code in status.SUCCESS,
@@ -495,17 +539,6 @@ def _numeric(options: dict[str, Any]) -> RuleOptions:
     if isinstance(hyper.lr, str):
         raise ValueError(f"lr must be a number or a schedule, got {hyper.lr!r}")
     return hyper
-
-
-def _batches(data: Any, batch_size: Any, drop_last: bool) -> Batches:
-    """Return the data cut into batches."""
-    size = check_count("batch_size", batch_size, 1)
-    arrays, _ = read_data("data", data)
-    rows = len(arrays[0])
-    if size > rows:
-        text = f"batch_size={size} is larger than the {rows} rows of data: all are used"
-        warnings.warn(text, UserWarning, stacklevel=4)
-    return Batches(data, min(size, rows), drop_last)
 
 
 def _generator(rng: Any, former: dict[str, Any] | None) -> np.random.Generator:
@@ -524,7 +557,7 @@ def _generator(rng: Any, former: dict[str, Any] | None) -> np.random.Generator:
 
 def _evaluator(fun: Any, jac: Any, args: tuple[Any, ...], x: np.ndarray) -> Evaluator:
     """Choose how the loss of a batch is evaluated."""
-    if not isinstance(fun, Objective) and jac is not True and not callable(jac):
+    if jac is not True and not callable(jac):
         raise TypeError(f"jac must be True or a callable, got {jac!r}")
     jac = jac if callable(jac) else not isinstance(fun, Objective)
     return evaluator(fun, jac, args, x, x, x, ReportOptions().finite_diff)
@@ -537,7 +570,7 @@ def _validator(
     if validation is None:
         return None
     if callable(validation):
-        return lambda x: check_value(validation(x))
+        return lambda x: check_value(validation(x), "validation")
     arrays, _ = read_data("validation", validation)
     if len(arrays) != count:
         raise ValueError(f"validation must hold as many arrays as data, {count}, got {len(arrays)}")
@@ -550,6 +583,14 @@ def _check_state(former: Any, rows: dict[str, int], w: np.ndarray) -> None:
     """Raise if `former` is no state that a run with these accumulators can go on from."""
     if not isinstance(former, dict) or "nit" not in former:
         raise TypeError(f"state must be the state of a result, got {former!r:.80}")
+    missing = [name for name in STATE if name not in former]
+    if missing:
+        raise ValueError(f"state must be the state of a result, got none of {missing[0]!r}")
+    for name in ("mean", "buffer", "average"):
+        if name in former and name not in rows:
+            raise ValueError(
+                f"state has {name!r}, for which there is no use: is it of other options?"
+            )
     for name in rows:
         array = np.asarray(former.get(name))
         if array.shape != w[0].shape or array.dtype != w.dtype:

@@ -41,6 +41,8 @@ UNDERFLOW = 1e-280  # a sum of squares below this has lost digits
 class RMSProp:
     """RMSProp for gradients that the caller computes; updates arrays in place.
 
+    It takes the hyperparameters of `rmsfast.RMSPropOptions`, and what is below.
+
     Parameters
     ----------
     lr : float, callable, array, or list or dict of arrays
@@ -56,10 +58,9 @@ class RMSProp:
         groups: ``{"params": keys, name: value, ...}``, where `keys` are indices
         of the list or keys of the dict of parameters. `clip_norm` is one for
         all.
+
     Options
     -------
-    The hyperparameters of `rmsfast.RMSPropOptions`, and:
-
     ema_decay : float, optional
         Keep running averages of the parameters, `average`, with this decay in
         [0, 1): ``average = decay * average + (1 - decay) * params`` after each
@@ -86,8 +87,8 @@ class RMSProp:
 
     See Also
     --------
-    rmsfast.rmsprop : the minimizer, where there is an objective
-    rmsfast.kernels : the same update for compiled loops
+    rmsfast.rmsprop : the minimizer, where there is an objective.
+    rmsfast.kernels : the same update for compiled loops.
 
     Notes
     -----
@@ -117,7 +118,7 @@ class RMSProp:
     _passes: list[Pass]
     _params: list[np.ndarray]
     _flags: list[int]
-    _places: set[int]
+    _ids: set[int]  # of the parameters
     _signature: Any
 
     def __init__(
@@ -346,15 +347,16 @@ class RMSProp:
             self._lay_out(xs)
             self._passes = self._make_passes(tree, xs, gs, self._state, self._rates)
         self._signature = signature
-        if not kept:
-            self._params, self._flags = xs, [x.flags.num for x in xs]
-            self._places = set(map(id, xs))
-        places = self._places
-        if not places.isdisjoint(map(id, gs)):  # another's: read after it was written over
+        ids = self._ids if kept else set(map(id, xs))
+        if not ids.isdisjoint(map(id, gs)):  # another's: read after it was written over
             pairs = zip(xs, gs, strict=True)
-            gs = [g if g is x or id(g) not in places else g.copy("K") for x, g in pairs]
+            gs = [g if g is x or id(g) not in ids else g.copy("K") for x, g in pairs]
         for each in self._passes:
             each.point(xs, gs)
+        if not kept:
+            if len(xs) > 1:
+                _check_apart([place for each in self._passes for place in each.places(xs)])
+            self._params, self._flags, self._ids = xs, [x.flags.num for x in xs], ids
         return xs, gs
 
     def _check_params(self, tree: Tree, xs: list[Any]) -> None:
@@ -390,16 +392,11 @@ class RMSProp:
                         f"{label} must have the dtype of the state loaded, "
                         f"{state[k].dtype}, got {x.dtype}"
                     )
-        places = [x.ctypes.data for x in xs if x.size > 0]
-        if len(set(places)) != len(places):
-            raise ValueError("params must not hold the same memory twice")
+        _check_apart([x.ctypes.data for x in xs if x.size > 0])
 
     def _group_of(self, tree: Tree) -> list[int]:
         """Return, for each array, which of `self._options` are its own."""
-        count = (
-            1 if tree.keys is None else tree.keys if isinstance(tree.keys, int) else len(tree.keys)
-        )
-        groups = [0] * count
+        groups = [0] * tree.count
         for number, keys in enumerate(self._keys, 1):
             for key in keys:
                 groups[tree.index(key)] = number
@@ -411,24 +408,19 @@ class RMSProp:
         if self._rates is not None:
             for k, (x, r) in enumerate(zip(xs, tree.leaves("lr", self._rates), strict=True)):
                 _check_rates(tree.label("lr", k), r, x)
-        for number in set(groups):
-            for x, group in zip(xs, groups, strict=True):
-                if group == number:
-                    real = DTYPES[x.dtype.newbyteorder("=")][1]
-                    self._options[number].check_dtype(np.dtype(real))
+        for x, group in zip(xs, groups, strict=True):
+            self._options[group].check_dtype(np.dtype(_kinds(x)[1]))
         if not self._state:
             self._state = self._blank([self._options[n] for n in groups], xs)
         self._tree, self._dtypes = tree, [x.dtype.newbyteorder("=") for x in xs]
 
     def _lay_out(self, xs: list[np.ndarray]) -> None:
         """Lay the accumulators out as the parameters, so that one pass runs through both."""
-        for name, arrays in self._state.items():
-            for k, (a, x) in enumerate(zip(arrays, xs, strict=True)):
-                if name in ACCUMULATORS and a.shape == x.shape:
-                    wanted = np.empty_like(x, a.dtype, subok=False)
-                    if a.strides != wanted.strides:
-                        wanted[...] = a
-                        arrays[k] = wanted
+        for k, x in enumerate(xs):
+            order: Any = "C" if x.flags.c_contiguous else "F" if x.flags.f_contiguous else "K"
+            for name, arrays in self._state.items():
+                if name in ACCUMULATORS and arrays[k].shape == x.shape:
+                    arrays[k] = np.asarray(arrays[k], order=order)  # itself if it is so already
 
     def _blank(
         self, options: list[RMSPropOptions], xs: list[np.ndarray]
@@ -436,15 +428,14 @@ class RMSProp:
         """Return the state before the first update: arrays without elements where unused."""
         state: dict[str, list[np.ndarray]] = {name: [] for name in _names(options, self._extras)}
         for o, x in zip(options, xs, strict=True):
-            dtype = DTYPES[x.dtype.newbyteorder("=")][0]
-            scale = complex(1, 1) if dtype.kind == "c" else 1.0
+            dtype, _ = _kinds(x)
             used = _names([o], self._extras)
             for name, arrays in state.items():
                 if name == "last_step":
                     arrays.append(np.zeros(x.shape[:1], np.int64))
                 elif name in used:
-                    start = o.initial_scale * scale if name == "mean_square" else 0.0
-                    arrays.append(np.full_like(x, start, dtype, subok=False))
+                    start = o.initial_scale if name == "mean_square" else 0.0
+                    arrays.append(_like(x, start, dtype))
                 else:
                     arrays.append(np.empty(0, dtype))
         return state
@@ -461,7 +452,7 @@ class RMSProp:
         passes: dict[Any, Pass] = {}
         rates = None if lrs is None else tree.leaves("lr", lrs)
         for k, group in enumerate(self._group_of(tree)):
-            dtype, T = DTYPES[xs[k].dtype.newbyteorder("=")]
+            dtype, T = _kinds(xs[k])
             if (group, T) not in passes:
                 passes[group, T] = Pass(group, self._options[group], T, self._extras.ema_decay)
             columns: Columns = {
@@ -702,11 +693,11 @@ class RMSProp:
 
     def _forget_arrays(self) -> None:
         """Forget what was derived from the arrays of the last call."""
-        self._passes, self._params, self._flags, self._places = [], [], [], set()
+        self._passes, self._params, self._flags, self._ids = [], [], [], set()
         self._signature = (None, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_passes", "_params", "_flags", "_places", "_signature", "_lock")
+        derived = ("_passes", "_params", "_flags", "_ids", "_signature", "_lock")
         with self._lock:
             return copy.deepcopy({k: v for k, v in vars(self).items() if k not in derived})
 
@@ -764,6 +755,11 @@ def _check_array(label: str, array: Any) -> None:
         raise TypeError(f"{label} must be a NumPy array, got {kind}{advice}")
 
 
+def _check_apart(places: list[int]) -> None:
+    if len(set(places)) < len(places):
+        raise ValueError("params must not hold the same memory twice")
+
+
 def _check_grad(label: str, g: Any, x: np.ndarray, shape: tuple[int, ...]) -> None:
     _check_array(label, g)
     if g.shape != shape or g.dtype.newbyteorder("=") != x.dtype.newbyteorder("="):
@@ -782,7 +778,7 @@ def _check_rates(label: str, lr: Any, x: np.ndarray) -> None:
             f"and dtype {lr.dtype}"
         )
     with np.errstate(over="ignore", under="ignore"):
-        rounded = np.asarray(lr).astype(DTYPES[x.dtype.newbyteorder("=")][1])
+        rounded = np.asarray(lr).astype(_kinds(x)[1])
     wrong = ~((rounded > 0) & (rounded < np.inf))
     if wrong.any():
         first = np.asarray(lr)[wrong].flat[0]
@@ -808,13 +804,26 @@ def _sum_rows(rows: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     first = np.flatnonzero(np.diff(ordered, prepend=-1))
+    grads = np.take(g, order[first], 0)
     if first.size == rows.size:
-        return ordered, np.take(g, order, 0)
-    dtype = np.float32 if g.dtype == np.float16 else None  # float16 is computed in float32
-    return ordered[first], np.add.reduceat(np.take(g, order, 0), first, axis=0, dtype=dtype)
+        return ordered, grads
+    # float16 is computed in float32
+    dtype = np.dtype(np.float32) if g.dtype == np.float16 else g.dtype.newbyteorder("=")
+    grads = grads.astype(dtype, copy=False)
+    counts = np.diff(first, append=rows.size)
+    several = counts > 1  # a sum of one takes as long as a sum of many
+    starts = np.cumsum(counts[several]) - counts[several]
+    parts = np.take(g, order[np.repeat(several, counts)], 0)
+    grads[several] = np.add.reduceat(parts, starts, axis=0, dtype=dtype)
+    return ordered[first], grads
 
 
-def _like(x: np.ndarray, values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+def _kinds(x: np.ndarray) -> tuple[np.dtype[Any], Any]:
+    """Return the dtype of the accumulators of `x`, and what is computed in."""
+    return DTYPES[x.dtype.newbyteorder("=")]
+
+
+def _like(x: np.ndarray, values: np.ndarray | float, dtype: np.dtype[Any]) -> np.ndarray:
     """Return `values` laid out as `x`; for complex numbers in both parts."""
     array = np.empty_like(x, dtype, subok=False)
     array.real = values

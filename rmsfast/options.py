@@ -106,27 +106,15 @@ def check_count(name: str, value: Any, low: int, high: float = math.inf) -> int:
     return int(number)
 
 
-@dataclass(frozen=True, kw_only=True)
 class RuleOptions:
     """What the hyperparameters of all rules share. Each rule is a class below, named in `RULES`.
 
-    All rules are the one of `rmsfast.core.rule` with some of its constants
-    fixed. What a rule leaves open are fields; the rest are class attributes.
-
-    Parameters
-    ----------
-    lr, weight_decay, decoupled, clip_value, clip_norm, maximize
-        As in `RMSPropOptions`.
+    All rules are the one of `rmsfast.core.rule`. What a rule leaves open are
+    fields of its class; the rest are the constants here, those of gradient
+    descent: a mean square that stays 0, over which eps is 1.
     """
 
-    lr: float | str | Callable[[int], float] = field(hash=False)
-    weight_decay: float = 0.0
-    decoupled: bool = False
-    clip_value: float | None = None
-    clip_norm: float | None = None
-    maximize: bool = False
-
-    # The constants of gradient descent: a mean square that stays 0, over which eps is 1
+    lr: float | str | Callable[[int], float]
     rho = 1.0
     eps = 1.0
     momentum = 0.0
@@ -135,7 +123,12 @@ class RuleOptions:
     eps_in_sqrt = False
     bias_correction = False
     initial_scale = 0.0
+    weight_decay = 0.0
+    decoupled = False
     lr_in_momentum = False
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    maximize = False
     can_be_auto = False
 
     def __post_init__(self) -> None:
@@ -201,17 +194,6 @@ class RMSPropOptions(RuleOptions):
         Learning rate: a positive number; a schedule of `rmsfast.schedules` or
         any callable ``lr(k)`` of the step ``k = 0, 1, ...``; or "auto", the
         spectral step length with a safeguard.
-    weight_decay : float, optional
-        Coefficient of the weight decay, at least 0.
-    decoupled : bool, optional
-        Shrink the parameters by ``lr * weight_decay`` instead of adding
-        ``weight_decay * x`` to the gradient.
-    clip_value : float or None, optional
-        Clip each component of the gradient to [-clip_value, clip_value].
-    clip_norm : float or None, optional
-        Scale the gradient down to this Euclidean norm where it is longer.
-    maximize : bool, optional
-        Ascend.
     rho : float, optional
         Decay of the mean square, in [0, 1). PyTorch: alpha; optax: decay; Dive
         into Deep Learning: gamma.
@@ -230,8 +212,19 @@ class RMSPropOptions(RuleOptions):
         Divide the running averages by ``1 - rho**t``.
     initial_scale : float, optional
         Mean square before the first step, at least 0.
+    weight_decay : float, optional
+        Coefficient of the weight decay, at least 0.
+    decoupled : bool, optional
+        Shrink the parameters by ``lr * weight_decay`` instead of adding
+        ``weight_decay * x`` to the gradient.
     lr_in_momentum : bool, optional
         The momentum buffer sums steps (learning rate included), not directions.
+    clip_value : float or None, optional
+        Clip each component of the gradient to [-clip_value, clip_value].
+    clip_norm : float or None, optional
+        Scale the gradient down to this Euclidean norm where it is longer.
+    maximize : bool, optional
+        Ascend.
 
     Raises
     ------
@@ -262,7 +255,12 @@ class RMSPropOptions(RuleOptions):
     eps_in_sqrt: bool = False
     bias_correction: bool = False
     initial_scale: float = 0.0
+    weight_decay: float = 0.0
+    decoupled: bool = False
     lr_in_momentum: bool = False
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    maximize: bool = False
     can_be_auto = True
 
     def __post_init__(self) -> None:
@@ -326,6 +324,11 @@ class GradientDescentOptions(RuleOptions):
     """
 
     lr: float | Callable[[int], float] = field(default=1e-3, hash=False)
+    weight_decay: float = 0.0
+    decoupled: bool = False
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    maximize: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,7 +358,7 @@ class MomentumOptions(GradientDescentOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaGradOptions(RuleOptions):
+class AdaGradOptions(GradientDescentOptions):
     """Hyperparameters of AdaGrad, checked. The defaults are PyTorch's.
 
     Parameters

@@ -110,20 +110,15 @@ class Pass:
         self._update = cpu.update_pass(self.T, self.variant, False)
 
     def point(self, xs: list[np.ndarray], gs: list[np.ndarray]) -> None:
-        """Say where parameters and gradients are now; copy gradients that overlap parameters.
-
-        Raises
-        ------
-        ValueError
-            If two parameters begin at the same place.
-        """
+        """Say where parameters and gradients are now; copy gradients that overlap parameters."""
         for row, k in enumerate(self.direct):
             if cpu.point(self.table, row, xs[k], gs[k]):
                 gs[k] = gs[k].copy("K")
                 cpu.point(self.table, row, xs[k], gs[k])
-        count = len(self.direct)
-        if count > 1 and len(set(self.table[:, cpu.X].tolist())) < count:
-            raise ValueError("params must not hold the same memory twice")
+
+    def places(self, xs: list[np.ndarray]) -> list[int]:
+        """Return where the parameters begin, after `point`; it knows the most of it already."""
+        return [*self.table[:, cpu.X].tolist(), *(xs[k].ctypes.data for k, _ in self.copied)]
 
     def update(self, xs: list[np.ndarray], gs: list[np.ndarray]) -> None:
         """Update all arrays in place, after `point`."""

@@ -1,8 +1,6 @@
 """`rmsfast.compare`: the same problem for all, counted alike, and what it refuses."""
 
 import re
-import sys
-import types
 import warnings
 
 import numba
@@ -122,7 +120,6 @@ def test_same_start_args_and_bounds_for_all():
     for row in comparison.rows:
         assert_allclose(comparison.results[row.label].x, [0.5, 1.0], atol=1e-4)
         assert row.fun == pytest.approx(5.25, rel=1e-6)
-    assert comparison.value(np.array([0.5, 1.0])) == 5.25
     lone = compare(lambda x, a: ((x - a) ** 2).sum(), 0.0, ["rmsprop"], args=2.0)
     assert_allclose(lone.results["rmsprop"].x, 2, atol=1e-4)
 
@@ -180,20 +177,21 @@ def test_table():
     assert [line.split()[2] for line in lines[1:]] == ["1", "1"]
 
 
-def test_plot_hands_all_to_convergence(monkeypatch):
-    """What is drawn is tested where the drawing is."""
-    seen = []
-    stub = types.ModuleType("rmsfast.plot")
-    stub.convergence = lambda results, **rest: seen.append((results, rest)) or "axes"
-    monkeypatch.setitem(sys.modules, "rmsfast.plot", stub)
-    comparison = compare(pair, X0, ["rmsprop", "BFGS"], jac=True, minimum=0.0)
-    assert comparison.plot(ax="mine") == "axes"
-    ((results, rest),) = seen
-    assert [*results] == ["rmsprop", "BFGS"]
-    assert all(len(result.allvecs) > 5 for result in results.values())
-    value = rest.pop("fun")
-    assert value(np.array(X0)) == rosen(X0)
-    assert rest == {"minimum": 0.0, "ax": "mine"}
+def test_plot(pyplot):
+    """A curve for each label, through the value of each iterate."""
+
+    def shifted(x, a):
+        return ((x - a) ** 2).sum() + 1, 2 * (x - a)
+
+    methods = {"one": ("rmsprop", {}), "BFGS": {}}
+    comparison = compare(shifted, [3.0, -2.0], methods, args=(0.5,), jac=True, minimum=1.0)
+    _, ax = pyplot.subplots()
+    assert comparison.plot(ax=ax) is ax
+    curves = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
+    for label, result in comparison.results.items():
+        expected = [abs(shifted(x, 0.5)[0] - 1) for x in result.allvecs]
+        assert_allclose(curves[label], expected, rtol=1e-12, atol=1e-15)
+    assert comparison.plot() is not ax
 
 
 # What it refuses ---------------------------------------------------------------------------------

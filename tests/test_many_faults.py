@@ -1,19 +1,15 @@
 """Many problems, some of which go wrong: the others do not notice, and the caller is told."""
 
-import contextlib
 import datetime
 import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 import warnings
 
 import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from processes import interrupt, posix
 from scipy import LowLevelCallable
 from scipy.optimize import Bounds, OptimizeWarning
 from test_faults import OPTION_ROWS, unchanged
@@ -733,40 +729,6 @@ assert result.best.fun <= result.fun[:30].min()
 assert threading.active_count() == 1
 print("as it should be")
 """
-
-
-def interrupt(code, *arguments):
-    """Run code that says "started", interrupt it, and return what it then says."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )  # fmt: skip
-
-    def end():
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    clock = threading.Timer(40, end)  # then it says no more
-    clock.start()
-    try:
-        assert process.stdout.readline() == "started\n", process.stderr.read()
-        time.sleep(0.7)
-        assert process.poll() is None, process.communicate()
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "returned\n", process.stderr.read()
-        out, err = process.stdout.read(), process.stderr.read()
-        process.wait()
-    finally:
-        clock.cancel()
-        end()
-        process.communicate()
-    assert process.returncode == 0, f"it hangs, or fails\n{out}{err}"
-    assert err == ""
-    return out
-
-
-posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
 @posix

@@ -100,7 +100,7 @@ def test_torch_step_by_step(rule, options, optimizer, theirs, gradient, dtype):
     expected = np.array(expected[:-1])
     assert points.dtype == expected.dtype == dtype
     sizes = abs(expected).max(axis=1, keepdims=True)
-    assert (abs(points - expected) <= 50 * np.finfo(dtype).eps * sizes).all()
+    assert (abs(points - expected) <= 4 * np.finfo(dtype).eps * sizes).all()
     assert abs(points[-1] - points[0]).min() > 1e-3
 
 

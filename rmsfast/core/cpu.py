@@ -11,7 +11,16 @@ from numba import types
 from numba.np import arrayobj
 
 from rmsfast.core.jit import intrinsic, jit, jit_inline, jit_parallel, specialise
-from rmsfast.core.rule import Hyper, average, cast, descent_gradient, step, with_lr
+from rmsfast.core.rule import (
+    NO_FLAGS,
+    Hyper,
+    average,
+    cast,
+    descent_gradient,
+    plain,
+    step,
+    with_lr,
+)
 
 # Columns of the table of a pass: addresses of parameters, gradients, mean squares, means,
 # momentum buffers, learning rates, averaged parameters
@@ -19,9 +28,6 @@ X, G, S, M, B, LR, A = range(7)
 COLUMNS = 7
 # Numbers of a pass: the numeric fields of Hyper, then the decay of the averages
 (RATE, RHO, ONE_MINUS_RHO, EPS, MOMENTUM, WEIGHT_DECAY, CLIP, SCALE, CORRECTION, DECAY) = range(10)
-NUMBERS = 10
-
-NO_FLAGS = (False,) * 7
 
 PIECE = 8192  # elements that one thread takes at a time
 BLOCK = 4096  # elements per partial sum of the norm: fixed, so that threads do not change its bits
@@ -87,22 +93,10 @@ def _span(
     x: np.ndarray, g: np.ndarray, s: np.ndarray, m: np.ndarray, b: np.ndarray, h: Hyper
 ) -> None:
     T = x.dtype.type
-    plain = h.momentum == 0 and h.weight_decay == 0 and h.clip_value == np.inf
-    plain = plain and h.gradient_scale == 1 and not (h.bias_correction or h.centered)
-    if plain and not (h.eps_in_sqrt or h.maximize):  # as constants: half the time per element
-        k = Hyper(
-            T(h.lr),
-            T(h.rho),
-            T(h.one_minus_rho),
-            T(h.eps),
-            T(0),
-            T(0),
-            T(np.inf),
-            T(1),
-            T(1),
-            *NO_FLAGS,
-        )
-        _update(x, g, s, m, b, x, x, k, T(0), False, False, False)
+    is_plain = h.momentum == 0 and h.weight_decay == 0 and h.clip_value == np.inf
+    is_plain = is_plain and h.gradient_scale == 1 and not (h.bias_correction or h.centered)
+    if is_plain and not (h.eps_in_sqrt or h.maximize):
+        _update(x, g, s, m, b, x, x, plain(h, T), T(0), False, False, False)
     else:
         _update(x, g, s, m, b, x, x, cast(h, T), T(0), h.momentum != 0, False, False)
 
@@ -234,9 +228,9 @@ def update_pass(T: Any, v: Variant, parallel: bool) -> Callable[..., None]:
     Dispatcher
         ``run(table, offsets, numbers, pieces)`` with the addresses of each array's data in
         the rows of `table`, int64 of shape ``(k, COLUMNS)``; in `offsets`, int64 of shape
-        ``(k + 1,)``, where each begins when they stand end to end; `numbers`, float64 of
-        shape ``(NUMBERS,)``; and the number of pieces of equal length that all elements are
-        cut into. The bits of the result do not depend on the pieces.
+        ``(k + 1,)``, where each begins when they stand end to end; `numbers`, float64, with
+        what stands at `RATE` to `DECAY`; and the number of pieces of equal length that all
+        elements are cut into. The bits of the result do not depend on the pieces.
     """
     momentum, weight_decay, clip_value, clip_norm, *flags, lr_array, averaged = v
     bias_correction, centered, eps_in_sqrt, nesterov, lr_in_momentum, decoupled, maximize = flags

@@ -41,7 +41,7 @@ from rmsfast.core.queue import (
     TAKEN,
     fetch_add,
 )
-from rmsfast.core.rule import Hyper, step
+from rmsfast.core.rule import Hyper, step, with_rates
 from rmsfast.core.solver import CYCLE, CYCLE_CHANGE, CYCLE_SHIFT, State, hyper, noise
 
 LANES = 32  # with 64 no faster at n = 2, and the last problems of a queue wait for more
@@ -151,7 +151,7 @@ def _select(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
 def _hyper(w: np.ndarray, state: State, kind: Variant) -> Hyper:
     """Hyperparameters with all that is off as constants."""
     T = w.dtype.type
-    h = hyper(w, state, 1.0, 1.0)
+    h = hyper(state, w.dtype.type)
     return Hyper(
         h.lr,
         h.rho,
@@ -170,13 +170,6 @@ def _hyper(w: np.ndarray, state: State, kind: Variant) -> Hyper:
         kind.decoupled,
         kind.maximize,
     )
-
-
-@jit_inline
-def _with_rates(h: Hyper, lr: float, correction: float) -> Hyper:
-    """Return the hyperparameters with those of this step."""
-    numbers = (lr, h.rho, h.one_minus_rho, h.eps, h.momentum, h.weight_decay, h.clip_value)
-    return Hyper(*numbers, h.gradient_scale, correction, *h[9:])
 
 
 @jit_inline
@@ -511,7 +504,7 @@ def driver(
         T = x.dtype.type
         lr = base.lr if kind.constant else tables[0, lane]
         correction = tables[1, lane] if kind.bias_correction else base.correction
-        h = _with_rates(base, lr, correction)
+        h = with_rates(base, lr, correction)
         longest = largest = 0.0
         for i in range(n):
             x_i = x[i, lane]

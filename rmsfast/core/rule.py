@@ -23,6 +23,7 @@ References
    arXiv:1308.0850, 2013, equations 38 to 45.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -80,6 +81,9 @@ class Hyper(NamedTuple):
     maximize: bool
 
 
+NO_FLAGS = (False,) * 7
+
+
 @jit_inline
 def cast(h: Hyper, T: Callable[[float], float]) -> Hyper:
     """Return the hyperparameters as numbers of the type `T`."""
@@ -89,9 +93,31 @@ def cast(h: Hyper, T: Callable[[float], float]) -> Hyper:
 
 
 @jit_inline
+def plain(h: Hyper, T: Callable[[float], float]) -> Hyper:
+    """Return those of plain RMSProp as numbers of the type `T`, all that is off as constants.
+
+    A loop with these takes half the time per element.
+    """
+    numbers = (T(h.lr), T(h.rho), T(h.one_minus_rho), T(h.eps))
+    return Hyper(*numbers, T(0), T(0), T(np.inf), T(1), T(1), *NO_FLAGS)
+
+
+@jit_inline
+def with_rates(h: Hyper, lr: float, correction: float) -> Hyper:
+    """Return the hyperparameters with another learning rate and bias correction."""
+    return Hyper(lr, *h[1:8], correction, *h[9:])
+
+
+@jit_inline
 def with_lr(h: Hyper, lr: float) -> Hyper:
     """Return the hyperparameters with another learning rate."""
-    return Hyper(lr, *h[1:])
+    return with_rates(h, lr, h.correction)
+
+
+@jit_inline
+def with_scale(h: Hyper, gradient_scale: float) -> Hyper:
+    """Return the hyperparameters with another factor on the gradient."""
+    return Hyper(*h[:7], gradient_scale, h.correction, *h[9:])
 
 
 @jit
@@ -113,7 +139,7 @@ def mean_square(s: float, g: float, h: Hyper) -> float:
 @jit
 def denominator(v: float, h: Hyper) -> float:
     """Return the root of the mean square (or variance) `v`, kept from zero by eps."""
-    return np.sqrt(v + h.eps) if h.eps_in_sqrt else np.sqrt(v) + h.eps
+    return math.sqrt(v + h.eps) if h.eps_in_sqrt else math.sqrt(v) + h.eps
 
 
 @jit

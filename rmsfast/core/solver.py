@@ -30,7 +30,8 @@ when a variable is measured in another unit.
    from ``lr * P``.
 3. A trial point is accepted when its value is below the highest of the last
    ten by the Armijo rule [3]_ [4]_; else the step is shortened by quadratic
-   interpolation.
+   interpolation. Where rounding hides the change of the value, the slope
+   decides [8]_.
 4. Bounds are kept by projection [5]_; coordinates at a bound that the gradient
    pushes outwards are held [6]_.
 
@@ -57,13 +58,23 @@ References
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from rmsfast.core import status
 from rmsfast.core.jit import jit, jit_inline, jit_merged, jit_sum
-from rmsfast.core.rule import Hyper, denominator, descent_gradient, mean_square, step
+from rmsfast.core.rule import (
+    Hyper,
+    denominator,
+    descent_gradient,
+    mean_square,
+    plain,
+    step,
+    with_rates,
+    with_scale,
+)
 
 WINDOW = 10  # values the Armijo rule compares with
 MAX_MAXCOR = 30  # the longest memory
@@ -155,8 +166,6 @@ HYPERPARAMETERS = (
     "maximize",
 )
 
-NO_FLAGS = (False,) * 7
-
 CYCLE = 100  # steps after which a limit cycle is looked for: a multiple of its usual period, two
 CYCLE_SHIFT = 1e-3  # of a step: what a cycle may move in that time
 CYCLE_CHANGE = 1e-6  # what its value may change, relatively
@@ -179,9 +188,8 @@ def rows(maxcor: int) -> int:
 
 
 @jit_inline
-def hyper(w: np.ndarray, state: State, gradient_scale: float, correction: float) -> Hyper:
-    """Hyperparameters of this step in the dtype of the arrays."""
-    T = w.dtype.type
+def hyper(state: State, T: Callable[[float], float]) -> Hyper:
+    """Hyperparameters as numbers of the type `T`, those of a step left out."""
     return Hyper(
         T(state.lr),
         T(state.rho),
@@ -190,8 +198,8 @@ def hyper(w: np.ndarray, state: State, gradient_scale: float, correction: float)
         T(state.momentum),
         T(state.weight_decay),
         T(state.clip_value),
-        T(gradient_scale),
-        T(correction),
+        T(1),
+        T(1),
         state.bias_correction,
         state.centered,
         state.eps_in_sqrt,
@@ -200,6 +208,33 @@ def hyper(w: np.ndarray, state: State, gradient_scale: float, correction: float)
         state.decoupled,
         state.maximize,
     )
+
+
+@jit_inline
+def hyper_of_step(state: State, x: np.ndarray, g: np.ndarray) -> Hyper:
+    """Hyperparameters of the next step, from `x` with the gradient `g`, in their dtype."""
+    T = x.dtype.type
+    h = hyper(state, T)
+    if state.bias_correction:
+        h = with_rates(h, h.lr, T(1.0 - state.rho ** (state.nit + 1)))
+    if state.clip_norm < np.inf:
+        h = with_scale(h, T(_clipping(x, g, h, state.clip_norm)))
+    return h
+
+
+@jit
+def _clipping(x: np.ndarray, g: np.ndarray, h: Hyper, clip_norm: float) -> float:
+    """Factor that brings the gradient down to the norm `clip_norm`, 1 if it is no longer."""
+    largest = 0.0
+    for i in range(g.size):
+        largest = max(largest, abs(descent_gradient(x[i], g[i], h)))
+    if largest == 0 or not largest < np.inf:
+        return 1.0
+    square = 0.0
+    for i in range(g.size):
+        c = descent_gradient(x[i], g[i], h) / largest
+        square += c * c
+    return min(clip_norm / largest / math.sqrt(square), 1.0)
 
 
 @jit_inline
@@ -299,47 +334,11 @@ def _descend(w: np.ndarray, state: State, source: int, new: int) -> tuple[bool, 
     One pass does the step and the checks: is any component of the gradient
     larger than gtol, and are all finite.
     """
-    correction = 1.0 - state.rho ** (state.nit + 1) if state.bias_correction else 1.0
-    h = hyper(w, state, 1.0, correction)
-    if state.clip_norm < np.inf:
-        scale = clipping(w[X + source], w[G + source], h, state.clip_norm)
-        h = hyper(w, state, scale, correction)
-
-    if state.plain:  # the options that are off as constants: half the time per element
-        T = w.dtype.type
-        h = Hyper(h.lr, h.rho, h.one_minus_rho, h.eps, T(0), T(0), T(np.inf), T(1), T(1), *NO_FLAGS)
-        return _sweep(w, source, new, h, False, T(state.gtol))
-    return _sweep(w, source, new, h, state.bounded, w.dtype.type(state.gtol))
-
-
-@jit
-def clipping(x: np.ndarray, g: np.ndarray, h: Hyper, clip_norm: float) -> float:
-    """Return the factor that brings the gradient down to a norm, 1 if it is no longer.
-
-    Parameters
-    ----------
-    x, g : ndarray, shape (n,)
-        Point and gradient.
-    h : Hyper
-        Hyperparameters: coupled weight decay is part of the gradient.
-    clip_norm : float
-        The largest Euclidean norm.
-
-    Returns
-    -------
-    float
-        At most 1.
-    """
-    largest = 0.0
-    for i in range(g.size):
-        largest = max(largest, abs(descent_gradient(x[i], g[i], h)))
-    if largest == 0 or not largest < np.inf:
-        return 1.0
-    square = 0.0
-    for i in range(g.size):
-        c = descent_gradient(x[i], g[i], h) / largest
-        square += c * c
-    return min(clip_norm / largest / math.sqrt(square), 1.0)
+    h = hyper_of_step(state, w[X + source], w[G + source])
+    T = w.dtype.type
+    if state.plain:
+        return _sweep(w, source, new, plain(h, T), False, T(state.gtol))
+    return _sweep(w, source, new, h, state.bounded, T(state.gtol))
 
 
 @jit_inline
@@ -509,7 +508,7 @@ def _measure(w: np.ndarray, state: State) -> tuple[bool, float, bool]:
 @jit_sum
 def _restart(w: np.ndarray, state: State) -> None:
     """Forget everything but the current point: the first step is RMSProp's."""
-    h = hyper(w, state, 1.0, 1.0)
+    h = hyper(state, w.dtype.type)
     g, metric = w[G + state.current], w[METRIC]
     for i in range(w.shape[1]):
         metric[i] = 1 / denominator(g[i] * g[i], h)
@@ -533,7 +532,7 @@ def _learn(w: np.ndarray, state: State, previous: int) -> None:
     """Update the metric, the step length and the memory from the step just taken."""
     T = w.dtype.type
     n = w.shape[1]
-    h = hyper(w, state, 1.0, 1.0)
+    h = hyper(state, w.dtype.type)
     slots = max(state.maxcor, 1)
     newest = (state.newest + 1) % slots
     x, x_old, s = w[X + state.current], w[X + previous], w[PAIRS + newest]
@@ -557,7 +556,7 @@ def _learn(w: np.ndarray, state: State, previous: int) -> None:
     middle, lowest, highest = T(overall), T(overall / SPREAD), T(overall * SPREAD)
     s_y = s_metric_s = y_metric_y = 0.0
     for i in range(n):
-        p = np.sqrt(u[i] / v[i])
+        p = math.sqrt(u[i] / v[i])
         p = p if u[i] > 0 and v[i] > 0 else middle
         p = min(max(p, lowest), highest)
         metric[i] = p
