@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from benchmarks.peers import optax_rmsprop
 from benchmarks.report import FOLDER, machine, save, table
+from benchmarks.timing import medians
 from rmsfast import RMSProp, RMSPropOptions, kernels, plot
 from rmsfast.core import cpu
 from rmsfast.passes import PARALLEL_BYTES, Pass
@@ -97,19 +99,20 @@ VARIANT_SIZES = (10**3, 10**5, 10**6, 10**7)
 
 def seconds(calls: dict[str, Call]) -> dict[str, float]:
     """Return the time of one call of each: the median over rounds of the fastest, in turn."""
-    timers = {name: timeit.Timer(call) for name, call in calls.items()}
-    numbers = {}
-    for name, timer in timers.items():
+    timings = {}
+    for name, call in calls.items():
+        timer = timeit.Timer(call)
         timer.timeit(2)  # compiles
-        numbers[name] = max(1, int(BATCH / min(timer.repeat(3, 1))))
-    rounds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, timer in timers.items():
-            number = numbers[name]
-            once = timer.timeit(number)  # the threads of the others come to rest
-            repeats = max(2, int(SECONDS / once))
-            rounds[name].append(min(timer.repeat(repeats, number)) / number)
-    return {name: float(np.median(times)) for name, times in rounds.items()}
+        number = max(1, int(BATCH / min(timer.repeat(3, 1))))
+        timings[name] = functools.partial(fastest, timer, number)
+    return medians(timings, ROUNDS)
+
+
+def fastest(timer: timeit.Timer, number: int) -> float:
+    """Return the time of one call, the fastest of several times `number` calls."""
+    once = timer.timeit(number)  # the threads of the others come to rest
+    repeats = max(2, int(SECONDS / once))
+    return min(timer.repeat(repeats, number)) / number
 
 
 def draw(n: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -251,8 +254,7 @@ def optax_peer(x: np.ndarray, g: np.ndarray) -> Peer:
     import jax
     import optax
 
-    jax.config.update("jax_enable_x64", True)
-    optimizer = optax.rmsprop(LR, decay=RHO, eps=EPS, eps_in_sqrt=False)
+    optimizer = optax_rmsprop(LR, RHO, EPS)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def update(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:

@@ -228,7 +228,9 @@ class _Training:
         if not isinstance(data, tuple | list):
             self._labels = ["data"]
         if size > len(arrays[0]):
-            text = f"batch_size={size} is larger than the {len(arrays[0])} rows: all are used"
+            text = (
+                f"batch_size={size} is larger than the {len(arrays[0])} rows of data: all are used"
+            )
             warnings.warn(text, UserWarning, stacklevel=3)
             size = len(arrays[0])
         self.batches = Batches(arrays, mapped, size, self.options.drop_last)

@@ -63,13 +63,3 @@ def run_python():
         return process.stdout
 
     return run
-
-
-@pytest.fixture
-def pyplot(monkeypatch):
-    """pyplot without a screen; its figures are closed in the end."""
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.switch_backend("agg")
-    yield pyplot
-    pyplot.close("all")

@@ -11,10 +11,11 @@ import time
 import pytest
 
 
-def interrupt(code, *arguments):
-    """Run code that says "started", interrupt it, and return what it then says."""
+def interrupt(folder, code, *arguments):
+    """Run code in a folder; when it says "started" interrupt it; return what it then says."""
+    (folder / "program.py").write_text(code)
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "program.py", *arguments], cwd=folder,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )  # fmt: skip
@@ -23,7 +24,7 @@ def interrupt(code, *arguments):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
-    clock = threading.Timer(40, end)  # then it says no more
+    clock = threading.Timer(60, end)  # then it says no more
     clock.start()
     try:
         assert process.stdout.readline() == "started\n", process.stderr.read()

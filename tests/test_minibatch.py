@@ -950,9 +950,9 @@ print("as it should be")
 @posix
 @pytest.mark.parametrize("windows", ["one", "windows"])
 @pytest.mark.parametrize("fun", ["compiled", "python"])
-def test_interrupt(fun, windows):
+def test_interrupt(tmp_path, fun, windows):
     """It ends where it was: the same steps, uninterrupted, give the same point."""
-    assert interrupt(INTERRUPTED, fun, windows).endswith("as it should be\n")
+    assert interrupt(tmp_path, INTERRUPTED, fun, windows).endswith("as it should be\n")
 
 
 def test_objective_that_raises_keyboard_interrupt():

@@ -30,6 +30,7 @@ from test_minibatch import (
 
 import rmsfast
 from rmsfast import batches, minimize_minibatch, schedules
+from rmsfast.core import status
 
 # Wrong arguments and options ----------------------------------------------------------------------
 
@@ -345,7 +346,7 @@ def test_data_that_are_not_finite(fun, seed, bad, window, monkeypatch):
     options = {"rng": seed, "shuffle": seed is not None, "lr": 0.05}
     with unchanged(data):
         result = minimize_minibatch(fun, START, data, batch_size=BATCH, epochs=3, **options)
-    assert (result.status, result.success) == (3, False)
+    assert (result.status, result.success) == (status.NONFINITE_BATCH, False)
     assert result.message.endswith(f" data[0][{ROW}, {COLUMN}] is {bad}.")
     seen = []
     minimize_minibatch(
@@ -408,7 +409,7 @@ def test_objective_that_is_not_finite(fun, bad, part, k, options):
     """At call k: what is returned is as it was when the last finite loss was computed."""
     args = np.zeros(1, np.int64), k, bad, part
     result = run(fun, args=args, **options)
-    assert (result.status, result.success) == (3, False)
+    assert (result.status, result.success) == (status.NONFINITE_BATCH, False)
     assert "NaN or infinite" in result.message and "data[" not in result.message
     assert result.nfev == result.njev == k
     assert result.nit == max(k - 2, 0)
@@ -433,7 +434,7 @@ def test_objective_that_is_not_finite(fun, bad, part, k, options):
 def test_a_rate_that_is_too_large():
     """The loss overflows: no data are to blame."""
     result = run(lr=1e200)
-    assert result.status == 3
+    assert result.status == status.NONFINITE_BATCH
     assert "data[" not in result.message
     assert np.isfinite(result.x).all()
 
