@@ -12,7 +12,7 @@ from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import fields
 from multiprocessing.synchronize import Event
 from queue import Empty, SimpleQueue
@@ -38,6 +38,7 @@ from rmsfast.options import (
     check_flag,
     take,
 )
+from rmsfast.progress import bar
 from rmsfast.solver import Solver, message, read_bounds
 from rmsfast.threads import threads as reserve
 
@@ -250,7 +251,7 @@ def minimize_many(
     chunksize = CHUNKSIZE if chunksize is None else check_count("chunksize", chunksize, 1)
     check_flag("progress", progress)
     count = None if callable(workers) else _worker_count(workers)
-    with _bar(len(problems.x0s), progress) as report:
+    with bar(len(problems.x0s), "problems", progress) as report:
         if callable(workers):
             result = _solve_by_map(problems, workers, chunksize, report, None)
         elif problems.compiled or count in (None, 1):
@@ -572,11 +573,14 @@ class _Problems:
                     start_new_thread(run, ())  # threading.Thread waits until each has begun
                     left += 1
                 while left > 0:
-                    with suppress(Empty):
+                    try:
                         error = ended.get(timeout=LOOK_SECONDS)
+                    except Empty:
+                        error = None
+                    else:
                         left -= 1
-                        if error is not None:
-                            raise error
+                    if error is not None:
+                        raise error
                     report(before + int(counters[queue.DONE]))
             except KeyboardInterrupt:
                 return True
@@ -733,20 +737,6 @@ def _solve_by_map(
         if isinstance(value, np.ndarray):
             whole[name] = np.concatenate([part[name] for part in parts])
     return whole
-
-
-@contextmanager
-def _bar(total: int, wanted: bool) -> Iterator[Callable[[int], Any]]:
-    """Show how many problems have ended, if `wanted`."""
-    if not wanted:
-        yield lambda done: None
-        return
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError("progress=True needs tqdm: pip install tqdm") from error
-    with tqdm(total=total, unit=" problems") as bar:
-        yield lambda done: bar.update(done - bar.n)
 
 
 _stop: Event | None = None  # of a process that works for another

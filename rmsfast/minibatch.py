@@ -48,6 +48,7 @@ def minimize_minibatch(
     epochs: int,
     args: Any = (),
     jac: Any = True,
+    method: str | None = None,
     rng: Any = None,
     validation: Any = None,
     callback: Callable[..., Any] | None = None,
@@ -58,8 +59,8 @@ def minimize_minibatch(
     """Minimize a mean over the rows of a data set, one batch of rows at a time.
 
     Each epoch visits each row once, in a new random order, and takes a step of
-    RMSProp for each batch. For a compiled objective the loop over the batches
-    is compiled.
+    RMSProp, or of one of its rivals, for each batch. For a compiled objective
+    the loop over the batches is compiled.
 
     Parameters
     ----------
@@ -85,6 +86,8 @@ def minimize_minibatch(
         Further arguments of `fun`.
     jac : callable or True, optional
         ``jac(x, *batch, *args)``, the gradient, if `fun` returns the loss alone.
+    method : {"rmsprop", "gradient_descent", "momentum", "adagrad"}, optional
+        The rule of a step. Default: "rmsprop".
     rng : None, int or numpy.random.Generator, optional
         Draws the orders; not used with ``shuffle=False``. The same seed gives
         the same run, to the last bit, at any number of threads. With `state`,
@@ -109,15 +112,16 @@ def minimize_minibatch(
     Options
     -------
     lr : float or callable
-        Learning rate, or a schedule of `rmsfast.schedules`; needed without a
-        preset that has one. `rmsfast.schedules.plateau` lowers the rate when its
+        Learning rate, or a schedule of `rmsfast.schedules`; RMSProp needs one,
+        or a preset that has one. `rmsfast.schedules.plateau` lowers the rate when its
         `patience`, in evaluations, has passed without a lower validation loss
         (training loss, if there is none), and stays where it is.
     preset : str
         See `rmsfast.RMSPropOptions.preset`.
     rho, eps, momentum, nesterov, centered, eps_in_sqrt, bias_correction, \
 initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, maximize
-        See `rmsfast.RMSPropOptions`.
+        See `rmsfast.RMSPropOptions`; rivals take those of the functions of
+        their names, such as `rmsfast.adagrad`.
     shuffle, drop_last, lr_interval, eval_steps, patience, average, average_start
         See `rmsfast.options.MinibatchOptions`.
 
@@ -192,7 +196,8 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     report = None if callback is None else Callback(callback)
     check_flag("progress", progress)
     training = _Training(
-        fun, x0, data, batch_size, epochs, args, jac, rng, validation, state, options
+        *(fun, x0, data, batch_size, epochs, args, jac),
+        *("rmsprop" if method is None else method, rng, validation, state, options),
     )
     with bar(training.epochs * training.batches.steps, "steps", progress) as show:
         training.run(report, show)
@@ -211,13 +216,14 @@ class _Training:
         epochs: int,
         args: Any,
         jac: Any,
+        method: str,
         rng: Any,
         validation: Any,
         state: dict[str, Any] | None,
         options: dict[str, Any],
     ) -> None:
         self.options = take(MinibatchOptions, options)
-        self.hyper = _numeric(options)
+        self.hyper = _numeric(options, method)
         if options:
             raise TypeError(f"{next(iter(options))!r} is no option of minimize_minibatch")
         self.epochs = check_count("epochs", epochs, 0)
@@ -533,11 +539,11 @@ class _Training:
         )
 
 
-def _numeric(options: dict[str, Any]) -> RuleOptions:
+def _numeric(options: dict[str, Any], method: str) -> RuleOptions:
     """Remove the hyperparameters from `options` and return them checked."""
-    if "lr" not in options and options.get("preset") is None:
+    if method == "rmsprop" and "lr" not in options and options.get("preset") is None:
         raise ValueError("lr must be given, or a preset that has one, got None")
-    hyper = take_hyperparameters(options)
+    hyper = take_hyperparameters(options, method)
     if isinstance(hyper.lr, str):
         raise ValueError(f"lr must be a number or a schedule, got {hyper.lr!r}")
     return hyper

@@ -1,10 +1,13 @@
 """Mini-batches: PyTorch step by step, a book's result, stop and go on, early stopping."""
 
 import copy
+import gc
 import io
 import itertools
 import math
 import pickle
+import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -144,13 +147,13 @@ def cut(order):
 class Torch:
     """`torch.optim.RMSprop` on the same batches; its gradient is that of `kernel`."""
 
-    def __init__(self, dtype=np.float64, **options):
+    def __init__(self, dtype=np.float64, rule=torch.optim.RMSprop, **options):
         self.A, self.b = data_of(dtype)
         self.p = torch.nn.Parameter(torch.tensor(START.astype(dtype)))
         options = {"lr": 0.05, **options}
         if "rho" in options:
             options["alpha"] = options.pop("rho")
-        self.optimizer = torch.optim.RMSprop([self.p], **options)
+        self.optimizer = rule([self.p], **options)
 
     @property
     def x(self):
@@ -206,6 +209,23 @@ def test_pytorch(options, dtype):
     assert_array_equal(result.x, ours[-1])
     assert result.x.dtype == dtype
     assert result.success and result.status == 11
+
+
+RIVALS = {
+    "gradient_descent": (torch.optim.SGD, "gradient_descent", {}),
+    "momentum": (torch.optim.SGD, "momentum", {"momentum": 0.8, "weight_decay": 0.1}),
+    "nesterov": (torch.optim.SGD, "momentum", {"momentum": 0.8, "nesterov": True}),
+    "adagrad": (torch.optim.Adagrad, "adagrad", {"eps": 1e-6}),
+}
+
+
+@each_dtype
+@pytest.mark.parametrize("rule, method, options", RIVALS.values(), ids=RIVALS)
+def test_rivals(rule, method, options, dtype):
+    ours, result = points(dtype, method=method, **options)
+    assert_ulps(ours, Torch(dtype, rule, **options).points(), 64)
+    compiled = run(dtype=dtype, method=method, **options)
+    assert compiled.x.tobytes() == result.x.tobytes()
 
 
 # What PyTorch does not have, in the formulas of tests/reference.py
@@ -878,6 +898,20 @@ def test_go_on_without_patience():
     assert result.fun == 4.0
 
 
+def test_a_given_generator_wins_over_that_of_the_state():
+    first = run(epochs=1)
+    orders = []
+
+    def spy(x, A, b):
+        orders.append(b)
+        return pair(x, A, b)
+
+    for rng in (3, np.random.default_rng(3)):
+        orders.clear()
+        run(spy, state=first.state, rng=rng, epochs=1)
+        assert_array_equal(np.concatenate(orders), B[_permutation(np.random.default_rng(3), ROWS)])
+
+
 # Runs within and beside each other ----------------------------------------------------------------
 
 
@@ -891,6 +925,38 @@ def test_runs_do_not_notice_each_other():
     with ThreadPoolExecutor(4) as pool:
         for result in pool.map(lambda _: run(momentum=0.5), range(40)):
             assert_same(result, expected)
+
+
+@pytest.mark.parametrize(
+    "fun, jac", [(weighted_in_place, True), (weighted, True)], ids=["Objective", "njit"]
+)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_compiled_loops_return_what_they_borrow(fun, jac, shuffle):
+    """The references to all arrays are as many as before, after many steps."""
+    arrays = (*data_of(), np.ones(1))
+    *data, weight = arrays
+    options = {"batch_size": 1, "lr": 0.01, "args": (weight,), "shuffle": shuffle}
+    before = [sys.getrefcount(array) for array in arrays]
+    result = minimize_minibatch(fun, START, tuple(data), jac=jac, epochs=100, **options)
+    assert result.success
+    gc.collect()
+    assert [sys.getrefcount(array) for array in arrays] == before
+
+
+@pytest.mark.parametrize("fun", [squares, jit_pair, pair], ids=["Objective", "njit", "python"])
+def test_a_run_is_freed_at_its_end(fun):
+    """Data may be large: nothing waits for the garbage collector."""
+    data = data_of()
+    alive = [weakref.ref(array) for array in data]
+    gc.collect()
+    gc.disable()
+    try:
+        result = minimize_minibatch(fun, START, data, batch_size=8, epochs=2, lr=0.1, rng=0)
+        del data
+        assert [each() is None for each in alive] == [True, True]
+    finally:
+        gc.enable()
+    assert result.success
 
 
 # Ctrl-C -------------------------------------------------------------------------------------------

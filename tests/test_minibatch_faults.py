@@ -30,7 +30,6 @@ from test_minibatch import (
 
 import rmsfast
 from rmsfast import batches, minimize_minibatch, schedules
-from rmsfast.core import status
 
 # Wrong arguments and options ----------------------------------------------------------------------
 
@@ -276,6 +275,13 @@ def test_progress_without_tqdm(monkeypatch):
         call(progress=True)
 
 
+@pytest.mark.parametrize("lr", [0.05, schedules.plateau(0.05)], ids=["number", "plateau"])
+def test_interval_without_a_schedule(lr):
+    text = f"lr_interval='epoch' needs a schedule, got lr={lr!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        call(lr=lr, lr_interval="epoch")
+
+
 # A state of something else ------------------------------------------------------------------------
 
 ACCUMULATORS = {
@@ -291,6 +297,14 @@ def test_state_lacks_an_accumulator(name, options):
     text = re.escape(f"state[{name!r}] must be of shape (4,) and dtype float64, got ")
     with unchanged(state), pytest.raises(ValueError, match=f"^{text}.*{re.escape(OTHER_STATE)}$"):
         run(state=state, **options)
+
+
+@pytest.mark.parametrize("name, options", ACCUMULATORS.items(), ids=ACCUMULATORS)
+def test_state_has_one_too_many(name, options):
+    state = run(**options).state
+    text = f"state has {name!r}, for which there is no use: is it of other options?"
+    with unchanged(state), pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        run(state=state)
 
 
 def test_state_of_another_shape():
@@ -346,7 +360,7 @@ def test_data_that_are_not_finite(fun, seed, bad, window, monkeypatch):
     options = {"rng": seed, "shuffle": seed is not None, "lr": 0.05}
     with unchanged(data):
         result = minimize_minibatch(fun, START, data, batch_size=BATCH, epochs=3, **options)
-    assert (result.status, result.success) == (status.NONFINITE_BATCH, False)
+    assert (result.status, result.success) == (13, False)
     assert result.message.endswith(f" data[0][{ROW}, {COLUMN}] is {bad}.")
     seen = []
     minimize_minibatch(
@@ -409,7 +423,7 @@ def test_objective_that_is_not_finite(fun, bad, part, k, options):
     """At call k: what is returned is as it was when the last finite loss was computed."""
     args = np.zeros(1, np.int64), k, bad, part
     result = run(fun, args=args, **options)
-    assert (result.status, result.success) == (status.NONFINITE_BATCH, False)
+    assert (result.status, result.success) == (13, False)
     assert "NaN or infinite" in result.message and "data[" not in result.message
     assert result.nfev == result.njev == k
     assert result.nit == max(k - 2, 0)
@@ -434,9 +448,40 @@ def test_objective_that_is_not_finite(fun, bad, part, k, options):
 def test_a_rate_that_is_too_large():
     """The loss overflows: no data are to blame."""
     result = run(lr=1e200)
-    assert result.status == status.NONFINITE_BATCH
+    assert result.status == 13
     assert "data[" not in result.message
     assert np.isfinite(result.x).all()
+
+
+def leaps(x, A, b):
+    """The last of 20 steps is 10 * lr long; the loss knows nothing of it."""
+    return 1.0, np.full(4, -1.0 if b[0] == B[ROWS - 1] else 0.0)
+
+
+def stop_at_once(xk):
+    raise StopIteration
+
+
+@pytest.mark.parametrize("options", [{}, {"eval_steps": 3}, {"average": "polyak"}])
+@pytest.mark.parametrize("callback", [None, stop_at_once], ids=["ends", "is stopped"])
+def test_a_last_step_out_of_the_numbers(options, callback):
+    """No evaluation follows that would see it: it is seen all the same."""
+    keywords = {"lr": 1e308, "rho": 0.99, "batch_size": 1, "epochs": 1, "shuffle": False}
+    result = minimize_minibatch(
+        leaps, np.full(4, 1.5e308), (A, B), callback=callback, **keywords, **options
+    )
+    assert np.isfinite(result.x).all() and np.isfinite(result.x_last).all()
+    assert np.isfinite(result.state["x"]).all()
+    if callback is None:
+        assert (result.status, result.success) == (13, False)
+        assert (result.nit, result.nfev) == (ROWS - 1, ROWS)
+
+
+def test_a_mean_square_that_overflows():
+    """The step is then zero: point and loss are finite, and so the run is sound."""
+    result = run(lambda x, A, b: (1.0, np.array([1e200, 1.0, 1.0, 1.0])))
+    assert (result.status, result.nit) == (11, EPOCHS * STEPS)
+    assert result.x[0] == START[0] and (result.x[1:] < START[1:]).all()
 
 
 def test_the_message_of_what_is_not_finite_knows_this_solver():
