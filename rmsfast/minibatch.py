@@ -106,8 +106,8 @@ def minimize_minibatch(
         The `state` of a former result: the run goes on where that ended, with
         its point in place of `x0`. With the same data and options, without
         `rng`, and from the end of an epoch, the points are those of a run that
-        did not end. (Evaluations are, too, if those of the former run ended with
-        it: at its end a run evaluates the steps that are left.)
+        did not end. So are the evaluations, but for the one that a run makes at
+        its end, of the steps that are left.
 
     Options
     -------
