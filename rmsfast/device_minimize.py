@@ -122,7 +122,8 @@ class DeviceSolver(Solver):
         """Take up to `count` steps, wait for them, and return how many were launched."""
         state, begun = self.state, int(self.state["evaluations"])
         rates = self.rates(count)
-        count = rates.size or min(count, int(state["max_evaluations"]) - begun)
+        left = min(int(state["max_evaluations"]), int(state["maxiter"]) + 1) - begun
+        count = rates.size or min(count, left)
         if rates.size > 0:
             state["lr"] = rates[0]
         host = self.record.view(kernels.RECORD)

@@ -29,7 +29,7 @@ from rmsfast.core.solver import CYCLE, STATE
 cuda: Any = target()  # the simulator looks for it among the names of this module
 
 RECORD = np.dtype((np.record, STATE))  # the simulator reaches fields as Numba does
-THREADS = 8 if SIMULATED else 256  # of a block
+THREADS = 4 if SIMULATED else 256  # of a block
 BLOCKS = 4 if SIMULATED else 2048  # at most: fixed, so that sums have the same bits on all GPUs
 
 # What a pass measures: one sum, and maxima, of which two are 0 or 1
@@ -190,8 +190,9 @@ def _publish(
     lanes[SIZE, t] = size
     lanes[SHIFT, t] = shift
     _fold_lanes(lanes)
-    if t < MEASURES:
-        parts[t, cuda.blockIdx.x] = lanes[t, 0]
+    if t == 0:
+        for k in range(MEASURES):
+            parts[k, cuda.blockIdx.x] = lanes[k, 0]
 
 
 def _hyper_of(kind: Kind) -> Any:
@@ -371,9 +372,9 @@ def norm_kernel(grad: Any, kind: Kind, squares: bool) -> Any:
         while i < run.points.shape[1]:
             g = slope(i, run, source, args)
             c = np.float64(abs(_descent_gradient(run.points[source, i], T(g), h)))
-            if squares:
+            if squares and 0.0 < top < math.inf:
                 total += (c / top) * (c / top)
-            else:
+            elif not squares:
                 largest = max(largest, c) if c < math.inf else math.inf
             i += cuda.gridsize(1)
         _publish(run.parts, lanes, total, largest, 0.0, 0.0, 0.0, 0.0)
