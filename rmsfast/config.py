@@ -33,8 +33,8 @@ def show_config() -> None:
         ("rmsfast", sys.modules["rmsfast"].__version__),
         ("Python", f"{platform.python_version()}, {platform.platform()}"),
         *((name, _version(name)) for name in ("numba", "numpy", "scipy")),
-        ("threads", str(numba.get_num_threads())),
-        ("threading layer", _threading_layer()),
+        ("threads", str(numba.get_num_threads())),  # it starts them, and so chooses a layer
+        ("threading layer", threading_layer()),
         ("CUDA target", _cuda_target()),
         *(("GPU", line) for line in _gpus()),
     ]
@@ -44,13 +44,6 @@ def show_config() -> None:
 
 def _version(package: str) -> str:
     return importlib.metadata.version(package.replace("_", "-"))
-
-
-def _threading_layer() -> str:
-    try:
-        return threading_layer()
-    except ValueError:  # no thread was started yet
-        return "not started"
 
 
 def _cuda_target() -> str:

@@ -145,11 +145,12 @@ def test_fill(compile_ptx, T, cc):
 @pytest.mark.parametrize("T", [np.float32, np.float64], ids=lambda T: T.__name__)
 def test_a_kernel_of_ones_own(compile_ptx, T, cc):
     """`kernels.step` in ``@cuda.jit`` code: here with an objective, a thread for each start."""
-    cuda, h = target(), kernels.cast(kernels.hyper(lr=0.05, rho=0.9), T)
+    cuda, hyper = target(), kernels.hyper(lr=0.05, rho=0.9)
 
     def minimize(x, steps):
         i = cuda.grid(1)
         if i < x.size:
+            h = kernels.cast(hyper, T)  # constants
             x_i, s, zero = x[i], T(0), T(0)
             for _ in range(steps):
                 g = x_i * x_i * x_i - x_i

@@ -40,16 +40,6 @@ rmsfast.show_config()
     assert rows["threads"] == ["1"]
 
 
-def test_no_thread_was_started(run_python):
-    code = """
-import rmsfast
-from numba.np.ufunc import parallel
-parallel._threading_layer = None  # as before the first
-rmsfast.show_config()
-"""
-    assert table(run_python(code))["threading layer"] == ["not started"]
-
-
 WITHOUT = "import importlib.util; importlib.util.find_spec = lambda name: None\n"
 FAKE = """
 import importlib, importlib.metadata, importlib.util, types
