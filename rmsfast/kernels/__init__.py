@@ -21,14 +21,13 @@ from rmsfast.core.rule import (
     step,
     with_lr,
 )
-from rmsfast.kernels import cuda
+from rmsfast.kernels import cuda as cuda
 from rmsfast.options import RMSPropOptions, check_count, check_names, check_number
 
 __all__ = [
     "Hyper",
     "average",
     "cast",
-    "cuda",
     "denominator",
     "descent_gradient",
     "hyper",

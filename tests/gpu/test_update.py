@@ -325,9 +325,10 @@ def test_the_norm_is_that_of_the_cpu_whatever_the_launch(monkeypatch):
     from rmsfast.core.cuda import update
 
     rng = np.random.default_rng(10)
-    x, g = draw(rng, LONG, np.float64), draw(rng, LONG, np.float64)
+    n = 300 if SIMULATED else LONG
+    x, g = draw(rng, n, np.float64), draw(rng, n, np.float64)
     ends = []
-    for threads in (1, 8) if SIMULATED else (32, 64, 1024):
+    for threads in (1, 2, 5) if SIMULATED else (32, 64, 1024):
         monkeypatch.setattr(update, "THREADS", threads)
         optimizer, y = rmsfast.RMSProp(lr=0.1, clip_norm=0.1), cuda.to_device(x)
         optimizer.update(y, cuda.to_device(g))

@@ -40,7 +40,7 @@ from rmsfast.core.rule import NO_FLAGS, Hyper
 cuda: Any = target()
 
 SPAN = 1024  # elements of one block of an update
-THREADS = 16 if SIMULATED else 256  # of a block; no result depends on it
+THREADS = 2 if SIMULATED else 256  # of a block; no result depends on it
 # What a step decides on the device, for each pass: factor on the gradients (negative: nothing
 # is updated), bias correction, decay of the averages
 CONTROLS = 3
