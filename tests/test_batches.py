@@ -282,7 +282,7 @@ def test_the_order_is_drawn_from_the_generator(shuffle):
 
 
 def test_batch_larger_than_the_data():
-    text = "^batch_size=8 is larger than the 7 rows: all are used$"
+    text = "^batch_size=8 is larger than the 7 rows of data: all are used$"
     with pytest.warns(UserWarning, match=text) as told:
         seen, result = visits(numbered(7), batch_size=8, epochs=3, rng=0)
     assert len(told) == 1
