@@ -176,6 +176,13 @@ BAD = {
     ),
     "average_start -1": bounded("average_start", -1, FROM_0, average=0.5),
     "average_start 0.5": not_whole("average_start", 0.5, average=0.5),
+    "method": (
+        {"method": "adam"}, ValueError,
+        "method must be one of rmsprop, gradient_descent, momentum, adagrad, got 'adam'",
+    ),
+    "option of another method": (
+        {"method": "adagrad", "rho": 0.9}, TypeError, "'rho' is no option of minimize_minibatch",
+    ),
     # x0
     "x0 empty": ({"x0": []}, ValueError, "x0 must have at least one element, got shape (0,)"),
     "x0 of two dimensions": (
