@@ -397,10 +397,8 @@ class _Training:
         """Return whether the point is finite; if not, go back to the one before."""
         if not (np.isfinite(self._w[core.X]).all() and np.isfinite(self._x).all()):
             self._w[:] = self._kept
-            self._state["nit"], self._sums["averaged"] = (
-                self._sums["kept_nit"],
-                self._sums["kept_averaged"],
-            )
+            self._state["nit"] = self._sums["kept_nit"]
+            self._sums["averaged"] = self._sums["kept_averaged"]
             self._undone += 1
             self._code = status.NONFINITE_BATCH
         return self._code != status.NONFINITE_BATCH
