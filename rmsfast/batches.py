@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numba
 import numpy as np
+from scipy.sparse import issparse
 
 from rmsfast.core.shuffle import permutation
 
@@ -87,7 +88,6 @@ class Batches:
         self._row_bytes = max(1, sum(a.nbytes // len(a) for a in arrays))
         self._window = self._whole_batches(WINDOW_BYTES)
         self._block = self._whole_batches(BLOCK_BYTES) if mapped else self.total
-        self._in_place = mapped or all(map(_is_ready, arrays))
 
     def _whole_batches(self, size: int) -> int:
         """Return the number of rows that take about `size` bytes."""
@@ -118,17 +118,16 @@ class Batches:
             64 MiB, and the blocks among each other, a short one last.
         """
         single = self._block >= self.total and self._window >= self.rows
-        copies = rng is not None or not self._in_place
         with ExitStack() as stack:
             reader = gatherers = None
             if not single:  # one thread draws, in order; others gather
                 reader = stack.enter_context(ThreadPoolExecutor(1))
                 count = min(AHEAD, numba.get_num_threads() - 1)
-                if copies and count > 0:
+                if count > 0:
                     gatherers = stack.enter_context(ThreadPoolExecutor(count))
             depth = AHEAD if gatherers else 0
             rows = min(self._window, self.rows)
-            ring = [self._buffers(rows) if copies else None for _ in range(depth + 1)]
+            ring = [self._buffers(rows) for _ in range(depth + 1)]
             blocks = _ahead(reader, self._blocks(epochs, rng), 1)
             yield from _ahead(gatherers, self._cut(blocks, ring), depth)
 
@@ -157,12 +156,12 @@ class Batches:
         rows = stop - start - (self.dropped if stop == self.total else 0)
         data = tuple(a[start:stop] for a in self.arrays)
         if self.mapped:
-            data = tuple(np.array(a, a.dtype.newbyteorder("="), order="C") for a in data)
+            data = tuple(np.array(a, order="C") for a in data)
         order = None if rng is None else _permutation(rng, stop - start)
         return _Block(data, start, rows, order, k + 1 == len(starts), generator_state(rng))
 
     def _cut(
-        self, blocks: Iterator[_Block], ring: list[tuple[np.ndarray, ...] | None]
+        self, blocks: Iterator[_Block], ring: list[tuple[np.ndarray, ...]]
     ) -> Iterator[Callable[[], Window]]:
         """Return tasks that gather the windows of blocks, each into the next of the ring."""
         number = 0
@@ -174,23 +173,24 @@ class Batches:
                 yield partial(self._gather, block, start, stop, buffers)
 
     def _gather(
-        self, block: _Block, start: int, stop: int, buffers: tuple[np.ndarray, ...] | None
+        self, block: _Block, start: int, stop: int, buffers: tuple[np.ndarray, ...]
     ) -> Window:
-        """Return some rows of a block in its order, copied into the buffers if there are any."""
-        data = tuple(a[start:stop] for a in block.data) if buffers is None else buffers
+        """Copy some rows of a block, in its order, into the buffers."""
         origin: Any = block.start + start
         if block.order is not None:
             origin = block.start + block.order[start:stop]
-        for a, buffer in zip(block.data, buffers or (), strict=False):
+        for a, buffer in zip(block.data, buffers, strict=True):
             part = buffer[: stop - start]
             if block.order is None:
                 part[...] = a[start:stop]
-            elif a.dtype.isnative:  # "clip" is the mode that writes straight into `out`
+            elif a.dtype.isnative and a.flags.c_contiguous:
+                # "clip" is the mode that writes straight into `out`. Of an array that is not
+                # contiguous `take` copies the whole first.
                 np.take(a, block.order[start:stop], 0, out=part, mode="clip")
             else:
                 part[...] = a[block.order[start:stop]]
         ends_epoch = block.ends_epoch and stop == block.rows
-        return Window(data, stop - start, origin, ends_epoch, block.rng_state)
+        return Window(buffers, stop - start, origin, ends_epoch, block.rng_state)
 
 
 def read_data(name: str, data: Any) -> tuple[tuple[np.ndarray, ...], bool]:
@@ -210,12 +210,19 @@ def read_data(name: str, data: Any) -> tuple[tuple[np.ndarray, ...], bool]:
     arrays: list[np.ndarray] = []
     for k, part in enumerate(parts):
         label = f"{name}[{k}]" if parts is data else name
+        if issparse(part) or isinstance(part, np.ma.MaskedArray):
+            raise TypeError(f"{label} must be dense and without mask, got {type(part).__name__}")
         try:
             array = np.asarray(part)
-        except ValueError as error:
-            raise ValueError(f"{label} must be an array, got rows of different lengths") from error
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise type(error)(f"{label} must be an array, or become one: {error}") from error
         if array.dtype.kind not in "biufc":
             raise TypeError(f"{label} must hold numbers, got dtype {array.dtype}")
+        if array.ndim == 0 and parts is data:
+            raise ValueError(
+                f"{name} must be an array or a tuple of arrays, got {array} in a "
+                f"{type(data).__name__}"
+            )
         if array.ndim == 0 or len(array) == 0:
             raise ValueError(f"{label} must have at least one row, got shape {array.shape}")
         if len(array) != len(arrays[0] if arrays else array):
@@ -229,11 +236,6 @@ def read_data(name: str, data: Any) -> tuple[tuple[np.ndarray, ...], bool]:
 def generator_state(rng: np.random.Generator | None) -> Any:
     """Return the state of a generator, None if there is none."""
     return None if rng is None else rng.bit_generator.state
-
-
-def _is_ready(array: np.ndarray) -> bool:
-    """Whether compiled code can take rows of the array as they are."""
-    return array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
 
 
 def _permutation(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numba import types
+from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 from scipy.optimize import OptimizeResult
 
@@ -35,7 +36,10 @@ from rmsfast.progress import bar
 from rmsfast.solver import blank_record, check_start
 
 # What a state holds beside arrays
-STATE = ("nit", "averaged", "epoch", "lr", "lowest", "stalled", "lr_stalled", "best", "rng")
+STATE = (
+    *("method", "nit", "averaged", "epoch", "lr"),
+    *("lowest", "stalled", "lr_stalled", "best", "rng"),
+)
 COMPILED = "?bBhHiIlLqQfdFD"  # dtypes, by their characters
 
 
@@ -135,8 +139,8 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
         ``(k,)`` with an entry for each evaluation: the mean training loss since
         the evaluation before, each batch at the point where it was used, and
         the loss of `validation` at `x` (None without). `epoch` and `seconds`,
-        arrays of shape ``(k,)``: epochs done, and the time that training took
-        since the evaluation before. `nit`, `nfev`, `njev`: steps, and calls of
+        arrays of shape ``(k,)``: epochs done, and the time since the evaluation
+        before. `nit`, `nfev`, `njev`: steps, and calls of
         the objective. `state`, a dict of arrays and numbers, to go on from.
         `status`, `success`, `message`.
 
@@ -223,6 +227,7 @@ class _Training:
         options: dict[str, Any],
     ) -> None:
         self.options = take(MinibatchOptions, options)
+        self.method = method
         self.hyper = _numeric(options, method)
         if options:
             raise TypeError(f"{next(iter(options))!r} is no option of minimize_minibatch")
@@ -260,7 +265,7 @@ class _Training:
         self._where = ""  # a value of the data that is not finite stands
         self._log: list[tuple[float, float, float, float]] = []  # epoch, losses, seconds
         self._undone = 0  # evaluations that led to no step
-        self._seconds = 0.0  # since the last evaluation
+        self._since = 0.0  # time of the last evaluation
         self._chunk = 1  # steps between two looks at signals
         self._driver = None if self._evaluate.signature is None else self._compile()
 
@@ -296,7 +301,7 @@ class _Training:
     def _follow(self, former: dict[str, Any] | None) -> None:
         """Go on where a former run ended, if there was one."""
         if former is not None:
-            _check_state(former, self._rows, self._w)
+            _check_state(former, self.method, self._rows, self._w)
             for name, row in self._rows.items():
                 self._w[row] = former[name]
             self._state["nit"], self._sums["averaged"] = former["nit"], former["averaged"]
@@ -326,6 +331,7 @@ class _Training:
     def run(self, report: Callback | None, show: Callable[[int], Any]) -> None:
         """Train; tell `report` of evaluations and `show` how many steps are done."""
         drawn = generator_state(self.rng)
+        self._since = time.perf_counter()
         try:
             with closing(self.batches.windows(self.epochs, self.rng)) as windows:
                 for window in windows:
@@ -338,7 +344,6 @@ class _Training:
         except KeyboardInterrupt:
             self._code = status.INTERRUPTED
         finally:
-            self._ensure_finite()
             if self.rng is not None:  # which may have drawn ahead
                 self.rng.bit_generator.state = drawn
 
@@ -386,22 +391,11 @@ class _Training:
         start = time.perf_counter()
         done = self._take(window, first, last, rates)
         seconds = time.perf_counter() - start
-        self._seconds += seconds
         self._chunk = next_chunk(self._chunk, seconds / (last - first))
         if before and self._kept[core.X].tobytes() != before:
             raise ValueError("fun wrote into x: an objective must only read it")
         self._undone += min(done + 1, last) - first - (self._nit - nit)
         return done
-
-    def _ensure_finite(self) -> bool:
-        """Return whether the point is finite; if not, go back to the one before."""
-        if not (np.isfinite(self._w[core.X]).all() and np.isfinite(self._x).all()):
-            self._w[:] = self._kept
-            self._state["nit"] = self._sums["kept_nit"]
-            self._sums["averaged"] = self._sums["kept_averaged"]
-            self._undone += 1
-            self._code = status.NONFINITE_BATCH
-        return self._code != status.NONFINITE_BATCH
 
     def _compile(self) -> tuple[Callable[..., int], int, tuple[Any, ...]]:
         """Return the compiled loop over batches, and what it takes of the objective."""
@@ -459,15 +453,13 @@ class _Training:
 
     def _look(self, report: Callback | None) -> bool:
         """Evaluate; return whether the run goes on."""
-        if not self._ensure_finite():
-            return False
         sums, patience = self._sums, self.options.patience
+        seconds = time.perf_counter() - self._since
         loss, validation = float(sums["loss"] / sums["rows"]), math.nan
         sums["loss"], sums["rows"] = 0.0, 0
         if self._validate is not None:
             validation = self._validate(self._x.copy())
-        self._log.append((self._epochs_done, loss, validation, self._seconds))
-        self._seconds = 0.0
+        self._log.append((self._epochs_done, loss, validation, seconds))
         value = self._value
         signed = -value if self.hyper.maximize else value
         if signed < self._lowest:
@@ -486,6 +478,7 @@ class _Training:
             self._code = status.CALLBACK
         elif patience is not None and self._stalled >= patience:
             self._code = status.PATIENCE
+        self._since = time.perf_counter()
         return self._code == status.EPOCHS
 
     @property
@@ -508,6 +501,7 @@ class _Training:
             x, fun = self._best, -self._lowest if self.hyper.maximize else self._lowest
         former = {name: w[row].copy() for name, row in self._rows.items()}
         former |= {
+            "method": self.method,
             "nit": self._nit,
             "averaged": int(sums["averaged"]),
             "epoch": self._epoch,
@@ -565,7 +559,15 @@ def _evaluator(fun: Any, jac: Any, args: tuple[Any, ...], x: np.ndarray) -> Eval
     if jac is not True and not callable(jac):
         raise TypeError(f"jac must be True or a callable, got {jac!r}")
     jac = jac if callable(jac) else not isinstance(fun, Objective)
-    return evaluator(fun, jac, args, x, x, x, ReportOptions().finite_diff)
+    try:
+        return evaluator(fun, jac, args, x, x, x, ReportOptions().finite_diff)
+    except NumbaError as error:
+        kinds = ", ".join(str(getattr(value, "dtype", type(value).__name__)) for value in args)
+        error.add_note(
+            f"fun is compiled for x of {x.dtype} and then {len(args)} arguments: {kinds}. "
+            "Data and x0 of one dtype are safest: products of matrices need it."
+        )
+        raise
 
 
 def _validator(
@@ -584,13 +586,15 @@ def _validator(
     return lambda x: float(evaluate(x, g))
 
 
-def _check_state(former: Any, rows: dict[str, int], w: np.ndarray) -> None:
+def _check_state(former: Any, method: str, rows: dict[str, int], w: np.ndarray) -> None:
     """Raise if `former` is no state that a run with these accumulators can go on from."""
     if not isinstance(former, dict) or "nit" not in former:
         raise TypeError(f"state must be the state of a result, got {former!r:.80}")
     missing = [name for name in STATE if name not in former]
     if missing:
         raise ValueError(f"state must be the state of a result, got none of {missing[0]!r}")
+    if former["method"] != method:
+        raise ValueError(f"state must be of method {method!r}, got {former['method']!r}")
     for name in ("mean", "buffer", "average"):
         if name in former and name not in rows:
             raise ValueError(
