@@ -57,7 +57,7 @@ def ours(name):
 # The rank of each module of the core: it imports from lower ranks only.
 RANKS = {"status": 0, "digest": 0, "jit": 0.5, "rule": 1, "solver": 2, "cpu": 2, "difference": 2}
 RANKS |= {"shuffle": 2, "drivers": 3, "queue": 4, "minibatch": 4, "lanes": 5}
-RANKS |= {"cuda": 0, "cuda.target": 0, "cuda.update": 3, "cuda.many": 3, "cuda.terms": 3}
+RANKS |= {"cuda": 0, "cuda.target": 0, "cuda.update": 3, "cuda.many": 5, "cuda.terms": 3}
 # The rank of each room: numbers, intent, conversations. Each sees those below it, and the
 # modules listed in SEES of its own rank.
 ROOMS = {"core": 0, "schedules": 1, "options": 1, "objective": 1}
@@ -66,7 +66,7 @@ SEES = {
     "minimize": {"solver"},
     "objectives": {"objective"},
     "checkpoint": {"solver"},
-    "many": {"solver", "minimize"},
+    "many": {"solver", "minimize", "device_many"},
     "multistart": {"many", "solver"},
     "minibatch": {"solver", "minimize"},
     "passes": {"options", "threads"},
