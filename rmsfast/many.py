@@ -615,11 +615,14 @@ class _Problems:
                     start_new_thread(run, ())  # threading.Thread waits until each has begun
                     left += 1
                 while left > 0:
-                    with suppress(Empty):
+                    try:
                         error = ended.get(timeout=LOOK_SECONDS)
+                    except Empty:
+                        error = None
+                    else:
                         left -= 1
-                        if error is not None:
-                            raise error
+                    if error is not None:
+                        raise error
                     report(before + int(counters[queue.DONE]))
             except KeyboardInterrupt:
                 return True

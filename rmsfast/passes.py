@@ -35,6 +35,7 @@ class _Run:
 
     @cached_property
     def serial(self) -> Callable[..., None]:
+        """The pass as one piece."""
         return self._make(False)
 
     @cached_property
@@ -42,6 +43,7 @@ class _Run:
         return self._make(True)
 
     def spread(self, *arguments: Any) -> None:
+        """Run the pass in as many pieces as threads are free."""
         with threads() as count:
             run = self._parallel if count > 1 else self.serial
             run(*arguments, count)
