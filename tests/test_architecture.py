@@ -61,6 +61,7 @@ RANKS |= {"cuda": 0, "cuda.target": 0, "cuda.update": 3, "cuda.many": 5, "cuda.t
 # The rank of each room: numbers, intent, conversations. Each sees those below it, and the
 # modules listed in SEES of its own rank.
 ROOMS = {"core": 0, "schedules": 1, "options": 1, "objective": 1}
+ROOMS |= {"device": 1, "device_passes": 1}
 ROOMS |= {"batches": 1, "passes": 1, "progress": 1, "threads": 1, "tree": 1}
 SEES = {
     "minimize": {"solver"},
@@ -70,6 +71,7 @@ SEES = {
     "multistart": {"many", "solver"},
     "minibatch": {"solver", "minimize"},
     "passes": {"options", "threads"},
+    "device_passes": {"device", "options", "passes"},
     "schedules": {"options"},
 }
 
@@ -92,6 +94,7 @@ def test_core_knows_numbers_only(name):
     own = {"jit": {"hashlib", "os", "pathlib", "types"}, "digest": {"hashlib", "types"}}
     own["lanes"] = {"re"}  # reads what LLVM made
     own["cuda.target"] = {"importlib", "os", "types"}
+    own["cuda.update"] = {"ctypes"}  # the simulator's pointers
     common = {"numba", "numpy", "math", "typing", "collections", "functools"}
     assert outside <= common | own.get(name.split(".", 2)[2], set())
 
