@@ -14,6 +14,7 @@ EXAMPLES: dict[str, list[str] | str] = {
     "multistart.py": ["--output", "basins.png"],
     "peak_fitting.py": ["--spectra", "20000", "--output", "maps.png"],
     "book_numbers.py": [],
+    "cuda_peak_fitting.py": "It needs a GPU, and this page was made without one.",
 }
 RUN = [name for name, how in EXAMPLES.items() if not isinstance(how, str)]
 

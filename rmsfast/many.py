@@ -202,11 +202,12 @@ def minimize_many(
         with the gradient written in place; what cannot be vectorised is solved
         one after another. Default: where there may be 1e8 steps or more.
     device : {"cpu", "cuda"}, optional
-        Where compiled problems are solved. ``"cuda"``: on an NVIDIA GPU, each
-        problem by a thread that takes the next when it has finished; `fun` must
-        be an `rmsfast.Objective` that allocates no arrays, and is compiled for
-        the GPU in some seconds, once in each process. Results differ from those of the CPU
-        by rounding.
+        Where the problems are solved. ``"cuda"``: on an NVIDIA GPU, each by one
+        thread, which takes the next when it has finished. `fun` must be an
+        `rmsfast.Objective` that allocates no arrays; it is compiled for the GPU
+        in some seconds, once in each process. Results differ from those of the
+        CPU by rounding: a multiplication and an addition are one operation
+        there.
     **options
         Those of `rmsfast.rmsprop`, but `return_all` and `disp`.
 
@@ -232,10 +233,13 @@ def minimize_many(
     Raises
     ------
     TypeError
-        If an argument or option is of the wrong type.
+        If an argument or option is of the wrong type, or `fun` cannot be compiled
+        for the `device`.
     ValueError
         If a start, a bound or an option is outside its bounds, or a `PerProblem`
         argument is of another length than `x0s`.
+    RuntimeError
+        If there is no GPU to solve on; the message says why.
     Exception
         What the objective raised, if it raised for every problem.
 

@@ -4,6 +4,7 @@ import importlib
 import math
 import pickle
 import re
+import runpy
 from pathlib import Path
 
 import numba
@@ -265,6 +266,29 @@ def test_ctrl_c_keeps_what_was_found(simulated):
     assert_array_equal(result.x[~begun], STARTS[~begun])
 
 
+EXAMPLE = Path(__file__).parents[1] / "examples" / "cuda_peak_fitting.py"
+RUN_EXAMPLE = """
+import runpy, sys
+sys.path.insert(0, sys.argv[1])
+try:
+    runpy.run_path(sys.argv[2])["main"](sys.argv[3:])
+except SystemExit as error:
+    print(error.code)
+"""
+
+
+def test_example_in_the_simulator(run_python):
+    arguments = EXAMPLE.parent, EXAMPLE, "--spectra", 8, "--compared", 6
+    printed = run_python(RUN_EXAMPLE, *arguments, NUMBA_ENABLE_CUDASIM="1", RMSFAST_CUDA="")
+    assert "8 problems, 8 solved" in printed
+    assert "as good as on the CPU, or better: 100.00 %" in printed
+
+
+def test_example_says_why_it_cannot_run(run_python):
+    printed = run_python(RUN_EXAMPLE, EXAMPLE.parent, EXAMPLE, CUDA_VISIBLE_DEVICES="")
+    assert re.fullmatch(r"This example cannot run: device='cuda' needs a GPU here: .+\.\n", printed)
+
+
 def test_device_is_checked():
     with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'gpu'"):
         minimize_many(rosenbrock, STARTS, device="gpu")
@@ -355,6 +379,13 @@ def test_objectives_of_any_result_and_with_signatures_compile(ptx):
         args = (np.zeros(1),) if fun is raising else ()
         text, _ = kernel_ptx(ptx, fun, 2, F64, False, (9, 0), args, (True,) * len(args))
         assert ".entry" in text
+
+
+def test_example_compiles(ptx):
+    fun = runpy.run_path(str(EXAMPLE.with_name("peak_fitting.py")))["misfit"]
+    text, shape = kernel_ptx(ptx, fun, 4, F64, True, (9, 0), (np.zeros((1, 32)),), (True,))
+    assert shape == (rows(10), 4)
+    assert ".entry" in text
 
 
 def test_objectives_that_allocate_do_not_compile(ptx):
