@@ -61,13 +61,13 @@ RANKS |= {"cuda": 0, "cuda.target": 0, "cuda.update": 3, "cuda.many": 5, "cuda.t
 # The rank of each room: numbers, intent, conversations. Each sees those below it, and the
 # modules listed in SEES of its own rank.
 ROOMS = {"core": 0, "schedules": 1, "options": 1, "objective": 1}
-ROOMS |= {"device": 1, "device_passes": 1}
+ROOMS |= {"device": 1, "device_many": 1, "device_passes": 1}
 ROOMS |= {"batches": 1, "passes": 1, "progress": 1, "threads": 1, "tree": 1}
 SEES = {
     "minimize": {"solver"},
     "objectives": {"objective"},
     "checkpoint": {"solver"},
-    "many": {"solver", "minimize", "device_many"},
+    "many": {"solver", "minimize"},
     "multistart": {"many", "solver"},
     "minibatch": {"solver", "minimize"},
     "passes": {"options", "threads"},

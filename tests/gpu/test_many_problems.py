@@ -14,7 +14,11 @@ from rmsfast.core import status
 from rmsfast.core.cuda.target import SIMULATED, why_not
 from rmsfast.objectives import ALL, rosenbrock
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    # the simulator computes by NumPy's numbers, which warn
+    pytest.mark.filterwarnings("ignore:.*encountered in scalar:RuntimeWarning"),
+]
 
 MANY = 20 if SIMULATED else 100_000  # more than there are threads, which refill
 SOME = 20 if SIMULATED else 3000
