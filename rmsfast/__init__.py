@@ -1,6 +1,7 @@
 """RMSProp, compiled: a method of `scipy.optimize.minimize`, an optimizer object, kernels."""
 
 from rmsfast import kernels, objectives, schedules
+from rmsfast.config import show_config
 from rmsfast.many import ManyResult, PerProblem, minimize_chunks, minimize_many
 from rmsfast.minibatch import minimize_minibatch
 from rmsfast.minimize import rmsprop
@@ -26,6 +27,7 @@ __all__ = [
     "objectives",
     "rmsprop",
     "schedules",
+    "show_config",
     "starts",
 ]
 __version__ = "0.1.0"

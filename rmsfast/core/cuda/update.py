@@ -77,6 +77,89 @@ _find_array = _find if cuda is None else cuda.jit(device=True)(_find)
 
 
 @functools.cache
+def _span_function(T: Any, P: Any, v: Variant) -> Any:
+    """Make the device function that updates a span of one array by the threads of one block."""
+    momentum, weight_decay, clip_value, _, *flags, lr_array, averaged = v
+    bias_correction, centered, eps_in_sqrt, nesterov, lr_in_momentum, decoupled, maximize = flags
+
+    def span(
+        row: Any, size: int, first: int, numbers: Any, scale: float, correction: float, decay: float
+    ) -> None:
+        # Whole arrays, since the compiler knows that addresses in memory are of global memory,
+        # and no more when something is added to them
+        x = _array_at(row[X], size, P)
+        g = _array_at(row[G], size, P)
+        s = _array_at(row[S], size, T)
+        m = _array_at(row[M], size if centered else 0, T)
+        b = _array_at(row[B], size if momentum else 0, T)
+        lr = _array_at(row[LR], size if lr_array else 0, T)
+        a = _array_at(row[A], size if averaged else 0, T)
+        h = Hyper(
+            numbers[RATE],
+            numbers[RHO],
+            numbers[ONE_MINUS_RHO],
+            numbers[EPS],
+            numbers[MOMENTUM] if momentum else T(0),
+            numbers[WEIGHT_DECAY] if weight_decay else T(0),
+            numbers[CLIP] if clip_value else T(math.inf),
+            scale,
+            correction if bias_correction else T(1),
+            bias_correction,
+            centered,
+            eps_in_sqrt,
+            nesterov,
+            lr_in_momentum,
+            decoupled,
+            maximize,
+        )
+        end = min(first + SPAN, size)
+        i = first + cuda.threadIdx.x
+        while i < end:  # `range` with a step divides
+            h_i = _with_lr(h, lr[i]) if lr_array else h
+            m_i = m[i] if centered else T(0)
+            b_i = b[i] if momentum else T(0)
+            x_i, s_i, m_i, b_i = _step(T(x[i]), T(g[i]), s[i], m_i, b_i, h_i)
+            x[i] = P(x_i)
+            s[i] = s_i
+            if centered:
+                m[i] = m_i
+            if momentum:
+                b[i] = b_i
+            if averaged:
+                a[i] = _average(a[i], x_i, decay)
+            i += cuda.blockDim.x
+
+    return cuda.jit(device=True)(span)
+
+
+@functools.cache
+def update_one_kernel(T: Any, P: Any, v: Variant) -> Any:
+    """Make the kernel that updates one array.
+
+    Parameters
+    ----------
+    T, P, v
+        As in `update_kernel`.
+
+    Returns
+    -------
+    Dispatcher
+        Of a kernel ``(row, size, numbers)`` with the addresses of the array's data in `row`, a
+        tuple of `COLUMNS` int64; the number of elements; and `numbers` as in `update_kernel`.
+        It is for a block for each `SPAN` elements.
+    """
+    is_scaled = v.clip_norm
+    span = _span_function(T, P, v)
+
+    def update_one(row: tuple[int, ...], size: int, numbers: tuple[float, ...]) -> None:
+        scale = numbers[SCALE] if is_scaled else T(1)
+        first = cuda.blockIdx.x * SPAN
+        span(row, size, first, numbers, scale, numbers[CORRECTION], numbers[DECAY])
+
+    return cuda.jit(update_one)
+
+
+@functools.cache
 def update_kernel(T: Any, P: Any, v: Variant, controlled: bool) -> Any:
     """Make the kernel that updates many arrays.
 
@@ -101,8 +184,8 @@ def update_kernel(T: Any, P: Any, v: Variant, controlled: bool) -> Any:
         stands at `RATE` to `DECAY`; and `control`, `T` of shape ``(CONTROLS,)``. It is for
         ``blocks[-1]`` blocks of any number of threads.
     """
-    momentum, weight_decay, clip_value, clip_norm, *flags, lr_array, averaged = v
-    bias_correction, centered, eps_in_sqrt, nesterov, lr_in_momentum, decoupled, maximize = flags
+    is_scaled = v.clip_norm
+    span = _span_function(T, P, v)
 
     def update(
         table: np.ndarray,
@@ -111,56 +194,16 @@ def update_kernel(T: Any, P: Any, v: Variant, controlled: bool) -> Any:
         numbers: tuple[float, ...],
         control: np.ndarray,
     ) -> None:
-        if controlled and control[0] < 0:
-            return
         block = cuda.blockIdx.x
         k = _find_array(blocks, block)
-        size = sizes[k]
-        # Whole arrays, since the compiler knows that addresses in memory are of global memory,
-        # and no more when something is added to them
-        x = _array_at(table[k, X], size, P)
-        g = _array_at(table[k, G], size, P)
-        s = _array_at(table[k, S], size, T)
-        m = _array_at(table[k, M], size if centered else 0, T)
-        b = _array_at(table[k, B], size if momentum else 0, T)
-        lr = _array_at(table[k, LR], size if lr_array else 0, T)
-        a = _array_at(table[k, A], size if averaged else 0, T)
-        h = Hyper(
-            numbers[RATE],
-            numbers[RHO],
-            numbers[ONE_MINUS_RHO],
-            numbers[EPS],
-            numbers[MOMENTUM] if momentum else T(0),
-            numbers[WEIGHT_DECAY] if weight_decay else T(0),
-            numbers[CLIP] if clip_value else T(math.inf),
-            control[0] if controlled else (numbers[SCALE] if clip_norm else T(1)),
-            (control[1] if controlled else numbers[CORRECTION]) if bias_correction else T(1),
-            bias_correction,
-            centered,
-            eps_in_sqrt,
-            nesterov,
-            lr_in_momentum,
-            decoupled,
-            maximize,
-        )
-        decay = control[2] if controlled else numbers[DECAY]
         first = (block - blocks[k]) * SPAN
-        end = min(first + SPAN, size)
-        i = first + cuda.threadIdx.x
-        while i < end:  # `range` with a step divides
-            h_i = _with_lr(h, lr[i]) if lr_array else h
-            m_i = m[i] if centered else T(0)
-            b_i = b[i] if momentum else T(0)
-            x_i, s_i, m_i, b_i = _step(T(x[i]), T(g[i]), s[i], m_i, b_i, h_i)
-            x[i] = P(x_i)
-            s[i] = s_i
-            if centered:
-                m[i] = m_i
-            if momentum:
-                b[i] = b_i
-            if averaged:
-                a[i] = _average(a[i], x_i, decay)
-            i += cuda.blockDim.x
+        if controlled:
+            scale, correction, decay = control[0], control[1], control[2]
+        else:
+            scale = numbers[SCALE] if is_scaled else T(1)
+            correction, decay = numbers[CORRECTION], numbers[DECAY]
+        if scale >= 0:
+            span(table[k], sizes[k], first, numbers, scale, correction, decay)
 
     return cuda.jit(update)
 
