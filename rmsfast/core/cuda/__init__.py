@@ -1,0 +1,1 @@
+"""CUDA kernels around the same rule and the same solver."""
