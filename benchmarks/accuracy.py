@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.report import machine, save, table
 from rmsfast.core.rule import Hyper, step
 
+# of `rmsfast.RMSPropOptions`, for the tests too; `clip_norm` enters here as the factor SCALE
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "rho 0": {"rho": 0.0},
@@ -32,31 +33,32 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "coupled": {"weight_decay": 0.1},
     "decoupled": {"weight_decay": 0.1, "decoupled": True},
     "clip value": {"clip_value": 0.3},
-    "clip norm": {"gradient_scale": 0.7},
-    "both clips": {"gradient_scale": 0.7, "clip_value": 0.1},
-    "clip after decay": {"gradient_scale": 0.7, "clip_value": 0.3, "weight_decay": 0.5},
+    "clip norm": {"clip_norm": 0.7},
+    "both clips": {"clip_norm": 2.0, "clip_value": 0.1},
+    "clip after decay": {"clip_norm": 0.7, "clip_value": 0.3, "weight_decay": 0.5},
     "maximize": {"maximize": True},
     "maximize coupled": {"maximize": True, "weight_decay": 0.1},
     "maximize decoupled": {"maximize": True, "weight_decay": 0.1, "decoupled": True},
     "all coupled": {
         **{"momentum": 0.8, "nesterov": True, "centered": True, "bias_correction": True},
-        **{"weight_decay": 0.02, "gradient_scale": 0.7, "clip_value": 0.6, "maximize": True},
+        **{"weight_decay": 0.02, "clip_norm": 3.0, "clip_value": 0.6, "maximize": True},
     },
     "all decoupled": {
         **{"momentum": 0.8, "nesterov": True, "centered": True, "bias_correction": True},
-        **{"weight_decay": 0.02, "gradient_scale": 0.7, "clip_value": 0.6, "eps_in_sqrt": True},
+        **{"weight_decay": 0.02, "clip_norm": 3.0, "clip_value": 0.6, "eps_in_sqrt": True},
         **{"decoupled": True, "lr_in_momentum": True, "eps": 1e-4},
     },
 }
 PLAIN = {
     **{"lr": 0.01, "rho": 0.99, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0},
-    **{"clip_value": math.inf, "gradient_scale": 1.0, "bias_correction": False},
+    **{"clip_value": math.inf, "bias_correction": False},
     **{"centered": False, "eps_in_sqrt": False, "nesterov": False, "lr_in_momentum": False},
     **{"decoupled": False, "maximize": False},
 }
 DTYPES = (np.float64, np.float32)
 COORDINATES, CHUNK = 1_000_000, 100_000  # per variant and dtype; drawn at a time
 NUMBER = 100  # of the update: the bias correction is 1 - rho**100
+SCALE = 0.7
 LIMIT = 2.0  # ulp
 RESULTS = ("x", "s", "m", "b")
 Real = np.longdouble
@@ -103,8 +105,9 @@ def update(
 def make_hyper(dtype: Any, options: dict[str, Any]) -> Hyper:
     """Return the hyperparameters of one update, every number of `dtype`."""
     o = {**PLAIN, **options}
-    correction = 1.0 - o["rho"] ** NUMBER if o["bias_correction"] else 1.0
-    o |= {"one_minus_rho": 1.0 - o["rho"], "correction": correction}
+    o["gradient_scale"] = SCALE if o.pop("clip_norm", None) else 1.0
+    o["correction"] = 1.0 - o["rho"] ** NUMBER if o["bias_correction"] else 1.0
+    o["one_minus_rho"] = 1.0 - o["rho"]
     return Hyper(**{k: v if isinstance(v, bool) else dtype(v) for k, v in o.items()})
 
 
@@ -273,7 +276,7 @@ same formula with the 64-bit mantissa and the range of `numpy.longdouble`. In a 
 coordinates all magnitudes are independent and log-uniform, from the smallest subnormal to the
 largest number (gradients: to where their squares overflow); in a third the gradients have a random
 magnitude in common, and parameters and buffers about that of a step; a third is of ordinary size.
-One number in thirty is zero. Update number {NUMBER}; `clip_norm` enters as the factor 0.7.
+One number in thirty is zero. Update number {NUMBER}; `clip_norm` enters as the factor {SCALE}.
 
 One ulp is the spacing of the numbers of the dtype, that of the subnormals at least, at the largest
 of the terms that add up to a result (sums within it multiplied out), or at the result if that is

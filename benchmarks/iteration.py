@@ -9,19 +9,17 @@ for a gradient within `gtol` and for limit cycles; the others only step.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
-from typing import Any
 
-import numba
-import numpy as np
-
+from benchmarks.peers import EPS, LR, RHO, naive_iterations, optax_iterations
 from benchmarks.report import machine, save, table
+from benchmarks.timing import medians
 from rmsfast import rmsprop
 from rmsfast.objectives import rosenbrock
 
 SIZES = (2, 10, 100, 1000)
-LR, RHO, EPS = 1e-8, 0.99, 1e-8
 SECONDS = 0.1  # of one timing
 ROUNDS, REPEATS = 5, 5  # the median over rounds of the fastest of the repeats
 
@@ -42,27 +40,11 @@ def rmsfast_loop(n: int) -> Loop:
     return loop
 
 
-@numba.njit
-def _naive(x: np.ndarray, iterations: int) -> None:
-    n = x.size
-    g = np.zeros(n)
-    s = np.zeros(n)
-    for _ in range(iterations):
-        g[:] = 0.0
-        for i in range(n - 1):
-            r = x[i + 1] - x[i] ** 2
-            g[i] += -400.0 * x[i] * r - 2.0 * (1.0 - x[i])
-            g[i + 1] += 200.0 * r
-        for i in range(n):
-            s[i] = RHO * s[i] + (1.0 - RHO) * g[i] ** 2
-            x[i] -= LR * g[i] / (np.sqrt(s[i]) + EPS)
-
-
 def naive_loop(n: int) -> Loop:
     """Return the loop one writes by hand for Numba: gradient, update, nothing else."""
 
     def loop(iterations: int) -> int:
-        _naive(rosenbrock.of_size(n).x0, iterations)
+        naive_iterations(rosenbrock.of_size(n).x0, iterations)
         return iterations
 
     return loop
@@ -71,33 +53,10 @@ def naive_loop(n: int) -> Loop:
 def optax_loop(n: int, *, by_jax: bool) -> Loop:
     """Return the loop of optax; the gradient is that of `jax.grad`, or written out."""
     import jax
-    import jax.numpy as jnp
-    import optax
 
-    jax.config.update("jax_enable_x64", True)
-    optimizer = optax.rmsprop(LR, decay=RHO, eps=EPS, eps_in_sqrt=False)
-
-    def value(x: Any) -> Any:
-        return jnp.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
-
-    def gradient(x: Any) -> Any:
-        r = x[1:] - x[:-1] ** 2
-        left = -400.0 * x[:-1] * r - 2.0 * (1.0 - x[:-1])
-        return jnp.pad(left, (0, 1)) + jnp.pad(200.0 * r, (1, 0))
-
-    slope = jax.grad(value) if by_jax else gradient
-
-    def iterate(carry: Any, _: Any) -> Any:
-        x, state = carry
-        updates, state = optimizer.update(slope(x), state, x)
-        return (optax.apply_updates(x, updates), state), None
-
-    @jax.jit
-    def run(x: Any) -> Any:
-        return jax.lax.scan(iterate, (x, optimizer.init(x)), None, length=chunk)[0][0]
-
-    chunk = max(1000, 10_000_000 // (20 + n))  # a compile-time constant of the scan
-    start = jnp.asarray(rosenbrock.of_size(n).x0)
+    chunk = max(1000, 10_000_000 // (20 + n))
+    run = jax.jit(optax_iterations(chunk, by_jax=by_jax))
+    start = jax.numpy.asarray(rosenbrock.of_size(n).x0)
 
     def loop(iterations: int) -> int:
         times = max(1, round(iterations / chunk))
@@ -127,15 +86,10 @@ def compare(n: int) -> dict[str, float]:
     for name, loop in loops.items():
         nanoseconds(loop, 1000)  # compiles
         counts[name] = max(1000, int(SECONDS * 1e9 / nanoseconds(loop, 20_000)))
-    rounds: dict[str, list[float]] = {name: [] for name in loops}
-    for _ in range(ROUNDS):
-        best = dict.fromkeys(loops, np.inf)
-        for _ in range(REPEATS):
-            for name, loop in loops.items():
-                best[name] = min(best[name], nanoseconds(loop, counts[name]))
-        for name, ns in best.items():
-            rounds[name].append(ns)
-    return {name: float(np.median(values)) for name, values in rounds.items()}
+    timings = {
+        name: functools.partial(nanoseconds, loop, counts[name]) for name, loop in loops.items()
+    }
+    return medians(timings, ROUNDS, REPEATS)
 
 
 def main() -> str:

@@ -13,6 +13,7 @@ of its own, where all have the same cores and take turns:
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -27,8 +28,9 @@ import numba
 import numpy as np
 from scipy.optimize import Bounds, least_squares, minimize
 
-from benchmarks.iteration import EPS, LR, RHO, _naive
-from benchmarks.report import ROOT, machine, save, table
+from benchmarks.peers import EPS, LR, RHO, naive_iterations, optax_iterations
+from benchmarks.report import ROOT, cores, machine, save, table
+from benchmarks.timing import medians, timed
 from rmsfast import PerProblem, minimize_many, rmsprop
 from rmsfast.objectives import rosenbrock
 
@@ -40,11 +42,6 @@ MILLION = 1_000_000
 ROUNDS, REPEATS = 3, 3  # the median over rounds of the fastest of the repeats
 
 Call = Callable[[], Any]
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def process(part: str, *arguments: Any) -> dict[str, Any]:
@@ -61,17 +58,8 @@ def seconds(calls: dict[str, Call]) -> dict[str, float]:
     """Return the time of one call of each, warm: medians over rounds of the fastest, in turn."""
     for call in calls.values():
         call()
-    rounds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        best = dict.fromkeys(calls, np.inf)
-        for _ in range(REPEATS):
-            for name, call in calls.items():
-                start = time.perf_counter()
-                call()
-                best[name] = min(best[name], time.perf_counter() - start)
-        for name, spent in best.items():
-            rounds[name].append(spent)
-    return {name: float(np.median(values)) for name, values in rounds.items()}
+    timings = {name: functools.partial(timed, call) for name, call in calls.items()}
+    return medians(timings, ROUNDS, REPEATS)
 
 
 # With a numeric learning rate
@@ -114,7 +102,7 @@ def ours_alone(n: int) -> Call:
 @numba.njit
 def _naive_in_turn(x0s: np.ndarray, iterations: int) -> None:
     for k in range(x0s.shape[0]):
-        _naive(x0s[k], iterations)
+        naive_iterations(x0s[k], iterations)
 
 
 def naive_alone(n: int) -> Call:
@@ -137,30 +125,8 @@ def vmapped(n: int, *, by_jax: bool, problems_last: bool, sharded: bool) -> Call
         Whether each core is a device with a part of the problems, or XLA shares out the work.
     """
     import jax
-    import jax.numpy as jnp
-    import optax
 
-    jax.config.update("jax_enable_x64", True)
-    optimizer = optax.rmsprop(LR, decay=RHO, eps=EPS, eps_in_sqrt=False)
-
-    def value(x: Any) -> Any:
-        return jnp.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
-
-    def gradient(x: Any) -> Any:
-        r = x[1:] - x[:-1] ** 2
-        left = -400.0 * x[:-1] * r - 2.0 * (1.0 - x[:-1])
-        return jnp.pad(left, (0, 1)) + jnp.pad(200.0 * r, (1, 0))
-
-    slope = jax.grad(value) if by_jax else gradient
-
-    def iterate(carry: Any, _: Any) -> Any:
-        x, state = carry
-        updates, state = optimizer.update(slope(x), state, x)
-        return (optax.apply_updates(x, updates), state), None
-
-    def run(x: Any) -> Any:
-        return jax.lax.scan(iterate, (x, optimizer.init(x)), None, length=ITERATIONS)[0][0]
-
+    run = optax_iterations(ITERATIONS, by_jax=by_jax)
     axis = 1 if problems_last else 0
     x0s = np.moveaxis(starts(n, PROBLEMS), 0, axis)
     if sharded:

@@ -17,8 +17,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from benchmarks.many import cores, seconds
-from benchmarks.report import machine, save, table
+from benchmarks.many import seconds
+from benchmarks.report import cores, machine, save, table
 from rmsfast import Objective, minimize_minibatch
 
 ROWS, FEATURES, BATCH = 1500, 5, 10

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from benchmarks.report import FOLDER, machine, save, table
-from rmsfast import objectives, rmsprop
+from rmsfast import objectives, plot, rmsprop
 
 BUDGET = 3000
 LONG = 30_000  # evaluations of a run that looks for an unknown minimum
@@ -31,41 +31,21 @@ GTOL = 1e-5
 
 
 class Solver(NamedTuple):
-    """A method of `scipy.optimize.minimize`, and how the picture draws it."""
+    """A method of `scipy.optimize.minimize`, and its options."""
 
     name: str
     method: Any
     options: dict[str, Any]
-    colour: str
-    dashes: Any = "-"
 
 
 UNLIMITED = {"maxiter": 10 * LONG, "gtol": GTOL}
-# colours: M. Okabe and K. Ito, "Color universal design", 2008
+ANY = {**UNLIMITED, "maxfun": 10 * LONG}
 SOLVERS = (
-    Solver("rmsfast", rmsprop, {**UNLIMITED, "maxfun": 10 * LONG}, "#0072B2"),
-    Solver(
-        "rmsfast, maxcor=0",
-        rmsprop,
-        {**UNLIMITED, "maxfun": 10 * LONG, "maxcor": 0},
-        "#56B4E9",
-        (0, (5, 1)),
-    ),
-    Solver(
-        "SciPy L-BFGS-B",
-        "L-BFGS-B",
-        {**UNLIMITED, "maxfun": 10 * LONG, "ftol": 0.0},
-        "#D55E00",
-        (0, (4, 1, 1, 1)),
-    ),
-    Solver("SciPy CG", "CG", UNLIMITED, "#009E73", (0, (1, 1))),
-    Solver(
-        "rmsfast, lr=0.01",
-        rmsprop,
-        {**UNLIMITED, "maxfun": 10 * LONG, "lr": 0.01},
-        "#555555",
-        (0, (6, 2, 1, 2, 1, 2)),
-    ),
+    Solver("rmsfast", rmsprop, ANY),
+    Solver("rmsfast, maxcor=0", rmsprop, {**ANY, "maxcor": 0}),
+    Solver("SciPy L-BFGS-B", "L-BFGS-B", {**ANY, "ftol": 0.0}),
+    Solver("SciPy CG", "CG", UNLIMITED),
+    Solver("rmsfast, lr=0.01", rmsprop, {**ANY, "lr": 0.01}),
 )
 
 
@@ -209,43 +189,14 @@ def draw(runs: dict[str, dict[str, Run]], problems: Sequence[Problem], path: Any
     import matplotlib
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
-    ends = []
-    last = max(BUDGET / (p.x0.size + 1) for p in problems)
-    for solver in SOLVERS:
-        by_problem = runs[solver.name]
-        costs = np.sort([by_problem[p.name].solved / (p.x0.size + 1) for p in problems])
-        costs = costs[np.isfinite(costs)]
-        x = np.concatenate((costs, [last]))
-        y = np.append(np.arange(1, costs.size + 1), costs.size) / len(problems)
-        axes.step(x, y, where="post", color=solver.colour, linestyle=solver.dashes, linewidth=1.8)
-        ends.append((y[-1], solver))
-    for (y, solver), place in zip(*_spread(ends), strict=True):
-        beside = {"transform": axes.get_yaxis_transform(), "color": solver.colour}
-        axes.plot((1.01, 1.05), (y, place), linewidth=0.8, clip_on=False, **beside)
-        axes.text(1.06, place, f"{solver.name}  {100 * y:.0f} %", va="center", **beside)
-    axes.set_xscale("log")
-    axes.set_xlim(0.05, last)
-    axes.set_ylim(0.0, 1.02)
-    axes.set_xlabel("evaluations / (n + 1)")
-    axes.set_ylabel(f"fraction of {len(problems)} problems solved")
-    axes.grid(which="major", color="0.88")
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    figure.savefig(path, dpi=160)
-    plt.close(figure)
-
-
-def _spread(ends: list[tuple[float, Solver]], gap: float = 0.06) -> tuple[Any, list[float]]:
-    """Return the ends from the highest down, and places for their labels that keep apart."""
-    ends = sorted(ends, key=lambda end: -end[0])
-    places: list[float] = []
-    for y, _ in ends:
-        places.append(min(y, places[-1] - gap) if places else y)
-    return ends, places
+    ax = plot.data_profile(
+        {
+            name: [by_problem[p.name].solved / (p.x0.size + 1) for p in problems]
+            for name, by_problem in runs.items()
+        }
+    )
+    ax.set_xlim(left=0.05)
+    ax.figure.savefig(path, dpi=160)
 
 
 def main() -> str:

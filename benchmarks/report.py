@@ -13,16 +13,20 @@ BEGIN, END = "<!-- benchmarks -->\n", "<!-- end of benchmarks -->\n"
 PACKAGES = ("numpy", "scipy", "numba", "torch", "jax", "optax")
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine() -> str:
     """Return one line: processor, cores, versions."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parts = [f"Python {platform.python_version()}"]
     for name in PACKAGES:
         try:
             parts.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return f"Measured on {_processor()}, {cores} cores, {platform.system()}; {', '.join(parts)}."
+    return f"Measured on {_processor()}, {cores()} cores, {platform.system()}; {', '.join(parts)}."
 
 
 def _processor() -> str:

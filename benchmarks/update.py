@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from benchmarks.peers import optax_rmsprop
 from benchmarks.report import FOLDER, machine, save, table
-from rmsfast import RMSProp, RMSPropOptions, kernels
+from benchmarks.timing import medians
+from rmsfast import RMSProp, RMSPropOptions, kernels, plot
 from rmsfast.core import cpu
 from rmsfast.passes import PARALLEL_BYTES, Pass
 
@@ -97,19 +99,20 @@ VARIANT_SIZES = (10**3, 10**5, 10**6, 10**7)
 
 def seconds(calls: dict[str, Call]) -> dict[str, float]:
     """Return the time of one call of each: the median over rounds of the fastest, in turn."""
-    timers = {name: timeit.Timer(call) for name, call in calls.items()}
-    numbers = {}
-    for name, timer in timers.items():
+    timings = {}
+    for name, call in calls.items():
+        timer = timeit.Timer(call)
         timer.timeit(2)  # compiles
-        numbers[name] = max(1, int(BATCH / min(timer.repeat(3, 1))))
-    rounds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, timer in timers.items():
-            number = numbers[name]
-            once = timer.timeit(number)  # the threads of the others come to rest
-            repeats = max(2, int(SECONDS / once))
-            rounds[name].append(min(timer.repeat(repeats, number)) / number)
-    return {name: float(np.median(times)) for name, times in rounds.items()}
+        number = max(1, int(BATCH / min(timer.repeat(3, 1))))
+        timings[name] = functools.partial(fastest, timer, number)
+    return medians(timings, ROUNDS)
+
+
+def fastest(timer: timeit.Timer, number: int) -> float:
+    """Return the time of one call, the fastest of several times `number` calls."""
+    once = timer.timeit(number)  # the threads of the others come to rest
+    repeats = max(2, int(SECONDS / once))
+    return min(timer.repeat(repeats, number)) / number
 
 
 def draw(n: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -251,8 +254,7 @@ def optax_peer(x: np.ndarray, g: np.ndarray) -> Peer:
     import jax
     import optax
 
-    jax.config.update("jax_enable_x64", True)
-    optimizer = optax.rmsprop(LR, decay=RHO, eps=EPS, eps_in_sqrt=False)
+    optimizer = optax_rmsprop(LR, RHO, EPS)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def update(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
@@ -484,15 +486,14 @@ def crossover_table() -> str:
 
 # The picture --------------------------------------------------------------------------------------
 
-# colours: M. Okabe and K. Ito, "Color universal design", 2008
 LINES: dict[str, dict[str, Any]] = {
     ARITHMETIC: {"color": "0.4", "linestyle": ":", "linewidth": 1.4},
     TRIAD: {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.4},
-    "rmsfast": {"color": "#0072B2", "linewidth": 2.6, "zorder": 3},
-    COMPILED: {"color": "#E69F00"},
-    OPTAX: {"color": "#009E73"},
-    FOREACH: {"color": "#D55E00"},
-    NUMPY: {"color": "#CC79A7"},
+    "rmsfast": {"color": plot.COLORS["blue"], "linewidth": 2.6, "zorder": 3},
+    COMPILED: {"color": plot.COLORS["orange"], "linestyle": plot.DASHES[1]},
+    OPTAX: {"color": plot.COLORS["green"], "linestyle": plot.DASHES[2]},
+    FOREACH: {"color": plot.COLORS["vermillion"], "linestyle": plot.DASHES[3]},
+    NUMPY: {"color": plot.COLORS["purple"], "linestyle": plot.DASHES[4]},
 }
 
 
@@ -508,8 +509,8 @@ def draw_roofline(
     figure, panels = plt.subplots(
         1, len(DTYPES), sharey=True, figsize=(9.6, 4.4), layout="constrained"
     )
+    ends: dict[Any, list[tuple[float, str, str]]] = {axes: [] for axes in panels}
     for dtype, axes in zip(DTYPES, panels, strict=True):
-        ends = []
         for name, style in LINES.items():
             points = [
                 (n, bandwidth(n, dtype, times[name]))
@@ -517,35 +518,23 @@ def draw_roofline(
                 if n >= 1000 and name in times
             ]
             if points:
-                axes.plot(*zip(*points, strict=True), **{"linewidth": 1.6, **style})
-                ends.append((points[-1][1], name))
+                axes.plot(*zip(*points, strict=True), **{"linewidth": plot.WIDTH, **style})
+                ends[axes].append((points[-1][1], name, style["color"]))
         roof = bandwidth(numba.get_num_threads(), dtype, per_element[dtype])
         axes.axhline(roof, **LINES[ARITHMETIC])
-        ends.append((roof, ARITHMETIC))
+        ends[axes].append((roof, ARITHMETIC, LINES[ARITHMETIC]["color"]))
         axes.set_title(str(np.dtype(dtype)), loc="left", fontsize=11)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xlim(1000, max(measured[dtype]))
         axes.set_xlabel("n")
-        axes.grid(which="major", color="0.9")
-        axes.set_axisbelow(True)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        _label(axes, ends)
+        plot.open_frame(axes)
+    for axes in panels:  # now that the scale they share is final
+        plot.label_ends(axes, ends[axes], fontsize=9.0)
     panels[0].set_ylabel("GB/s")
     figure.savefig(path, dpi=160)
     plt.close(figure)
-
-
-def _label(axes: Any, ends: list[tuple[float, str]], gap: float = 1.32) -> None:
-    """Write the names beside the ends of the lines, far enough apart."""
-    place = math.inf
-    for y, name in sorted(ends, reverse=True):
-        place = min(y, place / gap)
-        beside = {"transform": axes.get_yaxis_transform(), "color": LINES[name]["color"]}
-        axes.plot((1.01, 1.05), (y, place), linewidth=0.8, clip_on=False, **beside)
-        axes.text(1.06, place, name, va="center", fontsize=9, **beside)
 
 
 def main() -> str:

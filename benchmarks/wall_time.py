@@ -7,6 +7,7 @@ time that the minimizer itself spends per evaluation.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize, rosen, rosen_der
 
 from benchmarks.report import machine, save, table
+from benchmarks.timing import medians, timed
 from rmsfast import rmsprop
 from rmsfast.objectives import rosenbrock
 
@@ -31,22 +33,17 @@ Call = Callable[[], OptimizeResult]
 
 def seconds(calls: dict[str, Call]) -> dict[str, float]:
     """Return the time of one call of each: the median over rounds of the fastest, in turn."""
-    repeats = {}
+    timings = {}
     for name, call in calls.items():
         call()
-        start = time.perf_counter()
-        call()
-        repeats[name] = max(1, int(SECONDS / (time.perf_counter() - start)))
-    rounds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            fastest = np.inf
-            for _ in range(repeats[name]):
-                start = time.perf_counter()
-                call()
-                fastest = min(fastest, time.perf_counter() - start)
-            rounds[name].append(fastest)
-    return {name: float(np.median(values)) for name, values in rounds.items()}
+        repeats = max(1, int(SECONDS / timed(call)))
+        timings[name] = functools.partial(fastest, call, repeats)
+    return medians(timings, ROUNDS)
+
+
+def fastest(call: Call, repeats: int) -> float:
+    """Return the time of the fastest call of so many."""
+    return min(timed(call) for _ in range(repeats))
 
 
 def compiled(n: int) -> tuple[Any, ...]:
@@ -100,15 +97,8 @@ def python(n: int) -> tuple[Any, ...]:
         "numeric": {"method": rmsprop, "options": {**few, "lr": 1e-3}},
         "scipy": {"method": "L-BFGS-B", "options": {**few, "ftol": 0.0}},
     }
-    rounds: dict[str, list[float]] = {name: [] for name in settings}
-    for _ in range(ROUNDS):
-        best = dict.fromkeys(settings, np.inf)
-        for _ in range(10):
-            for name, chosen in settings.items():
-                best[name] = min(best[name], overhead(n, chosen))
-        for name, value in best.items():
-            rounds[name].append(1e6 * value)
-    auto, numeric, scipy = (float(np.median(rounds[name])) for name in settings)
+    timings = {name: functools.partial(overhead, n, chosen) for name, chosen in settings.items()}
+    auto, numeric, scipy = (1e6 * seconds for seconds in medians(timings, ROUNDS, 10).values())
     times = (f"{us:.1f} us" for us in (auto, numeric, scipy))
     return (n, *times, f"{scipy / auto:.1f}", f"{scipy / numeric:.1f}")
 

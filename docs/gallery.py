@@ -14,6 +14,14 @@ EXAMPLES: dict[str, list[str] | str] = {
     "multistart.py": ["--output", "basins.png"],
     "peak_fitting.py": ["--spectra", "20000", "--output", "maps.png"],
     "book_numbers.py": [],
+    "airfoil_minibatch.py": [
+        *("--data", "../tests/data/airfoil_self_noise.dat"),
+        *("--output", "losses.png"),
+    ],
+    "sigmoid_neuron.py": ["--output", "neuron.png"],
+    "trajectories.py": ["--output", "trajectories.png"],
+    "digits_classification.py": ["--output", "gaps.png"],
+    "cuda_peak_fitting.py": "It needs a GPU, and this page was made without one.",
 }
 RUN = [name for name, how in EXAMPLES.items() if not isinstance(how, str)]
 

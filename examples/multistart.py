@@ -10,8 +10,6 @@ which start descends to which minimum (needs matplotlib).
 import argparse
 import time
 
-import numpy as np
-
 import rmsfast
 from rmsfast.objectives import six_hump_camel
 
@@ -27,13 +25,8 @@ def draw(result, path):
 
     figure, ax = pyplot.subplots(figsize=(8.0, 5.6), layout="constrained")
     result.plot(ax)
-    x, y = (np.linspace(*sides, 401) for sides in BOX)
-    values = [[six_hump_camel(np.array([a, b]))[0] for a in x] for b in y]
-    levels = [-1.0, -0.8, -0.5, -0.2, 0.1, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0]
-    ax.contour(
-        x, y, values, levels=levels, colors="black", linewidths=0.8, alpha=0.7, linestyles="solid"
-    )
-    ax.set(xlim=BOX[0], ylim=BOX[1], xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    rmsfast.plot.contours(six_hump_camel, BOX, filled=False, ax=ax)
+    ax.set_aspect("equal")
     ax.set_title(
         f"Six-hump camel function: {len(result.starts)} starts,\n"
         f"each in the colour of the minimum that it descends to",

@@ -1,6 +1,7 @@
 """RMSProp, compiled: a method of `scipy.optimize.minimize`, an optimizer object, kernels."""
 
-from rmsfast import kernels, objectives, schedules
+from rmsfast import kernels, objectives, plot, schedules
+from rmsfast.compare import Comparison, compare
 from rmsfast.config import show_config
 from rmsfast.many import ManyResult, PerProblem, minimize_chunks, minimize_many
 from rmsfast.minibatch import minimize_minibatch
@@ -9,9 +10,11 @@ from rmsfast.multistart import MultistartResult, multistart, starts
 from rmsfast.objective import Objective
 from rmsfast.optimizer import RMSProp
 from rmsfast.options import RMSPropOptions
+from rmsfast.rivals import adagrad, gradient_descent, momentum
 from rmsfast.solver import Solver
 
 __all__ = [
+    "Comparison",
     "ManyResult",
     "MultistartResult",
     "Objective",
@@ -19,12 +22,17 @@ __all__ = [
     "RMSProp",
     "RMSPropOptions",
     "Solver",
+    "adagrad",
+    "compare",
+    "gradient_descent",
     "kernels",
     "minimize_chunks",
     "minimize_many",
     "minimize_minibatch",
+    "momentum",
     "multistart",
     "objectives",
+    "plot",
     "rmsprop",
     "schedules",
     "show_config",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,7 @@ class Leaf:
             flat = cuda.device_array(self.size * parts, real)
             blocks = min(-(-flat.size // update.THREADS), 1024)
             kernel = update.fill_kernel(np.float64 if real.itemsize == 8 else np.float32)
-            kernel[blocks, update.THREADS](flat, float(values))
+            update.launch(kernel, blocks, 0, flat, float(values))
         else:
             host = np.empty(self.size, dtype)
             view = _ordered(host, self.shape, self.strides)
@@ -316,4 +317,10 @@ def stream_of(stream: Any, leaves: list[Leaf]) -> Any:
         stream = stream.ptr
     if isinstance(stream, bool) or not isinstance(stream, int) or stream < 0:
         raise TypeError(f"stream must be a CUDA stream or its address, got {stream!r}")
-    return need_gpu().external_stream(stream) if stream > 0 and not SIMULATED else 0
+    return 0 if SIMULATED else _numba_stream(int(stream))
+
+
+@functools.lru_cache(maxsize=64)  # Numba looks a launch up by the identity of its stream
+def _numba_stream(address: int) -> Any:
+    # A stream, not 0: with that a copy to the device would wait for all that was started
+    return need_gpu().external_stream(address) if address else need_gpu().default_stream()

@@ -90,14 +90,15 @@ class DevicePass(Pass):
         if self.count > 0:
             kernel = kernels.update_kernel(self.T, self.P, self.variant, self.is_controlled)
             arguments = self._table, self._blocks, self._lengths, self._numbers(), self.control
-            kernel[self.count, kernels.THREADS, self.stream](*arguments)
+            kernels.launch(kernel, self.count, self.stream, *arguments)
 
     def launch_norm(self, factor: Any, again: bool, sums: Any, tops: Any) -> None:
         """Sum the squares of the gradients; see `rmsfast.core.cuda.update.norm_kernel`."""
         coupled = self.coupled and self.variant.clip_norm
         kernel = kernels.norm_kernel(self.T, self.P, coupled, coupled and self.variant.maximize)
-        arguments = self._table, self._sum_blocks, self._lengths, self._numbers()
-        kernel[self.sums, kernels.THREADS, self.stream](*arguments, factor, again, sums, tops)
+        arguments: Any = self._table, self._sum_blocks, self._lengths, self._numbers()
+        arguments = *arguments, factor, again, sums, tops
+        kernels.launch(kernel, self.sums, self.stream, *arguments)
 
     def _numbers(self) -> tuple[Any, ...]:
         with np.errstate(over="ignore", under="ignore"):
@@ -162,12 +163,14 @@ class Control:
 
     def decide(self, stream: Any) -> None:
         """Measure the gradients and write what the passes read."""
-        settle = kernels.settle_kernel()[1, kernels.THREADS, stream]
         for again in (False, True) if self._wide else (False,):
             measured = [each for each in self.passes if each.sums > 0]
             for (sums, tops), each in zip(self._parts, measured, strict=True):
                 each.launch_norm(self._factor, again, sums, tops)
-            settle(
+            kernels.launch(
+                kernels.settle_kernel(),
+                1,
+                stream,
                 self._sums,
                 self._tops,
                 self._factor,

@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import pickle
 import signal
+import sys
+from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext, suppress
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext, suppress
 from dataclasses import fields
 from multiprocessing.synchronize import Event
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numba
@@ -22,9 +27,10 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from rmsfast.core import lanes, queue, status
 from rmsfast.core import solver as core
+from rmsfast.core.cuda.target import why_not
 from rmsfast.core.drivers import address
 from rmsfast.minimize import rmsprop
-from rmsfast.objective import Evaluator, evaluator, real_dtype
+from rmsfast.objective import Evaluator, Objective, evaluator, real_dtype
 from rmsfast.options import (
     ReportOptions,
     RMSPropOptions,
@@ -33,6 +39,7 @@ from rmsfast.options import (
     check_flag,
     take,
 )
+from rmsfast.progress import bar
 from rmsfast.solver import Solver, message, read_bounds
 from rmsfast.threads import threads as reserve
 
@@ -42,6 +49,8 @@ RATES = 1024  # steps of a schedule that are asked for at first
 LANES_RATES = 2**16  # and where problems that need more would leave the lanes
 MANY = np.iinfo(np.int64).max
 CHUNKSIZE = 1000  # problems that a worker solves at a time
+# Not fork, on which a process with threads may hang: Numba's, BLAS's, anyone's
+_START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class PerProblem:
@@ -150,6 +159,7 @@ def minimize_many(
     chunksize: int | None = None,
     progress: bool = False,
     vectorize: bool | None = None,
+    device: str = "cpu",
     **options: Any,
 ) -> ManyResult:
     """Minimize a function from many starts, or with many sets of arguments.
@@ -176,6 +186,8 @@ def minimize_many(
     workers : int or callable, optional
         Number of threads for a compiled objective, of processes for one in
         Python; -1 for all cores. Default: all of Numba's threads; one process.
+        Processes import the objective: it stands at the top level of a module, or
+        of a program that calls this below ``if __name__ == "__main__"``.
         Or a function like `map`: ``workers(solve, chunks)`` calls `solve`, which
         can be pickled, with each of `chunks`, anywhere, and returns the results
         in order.
@@ -190,6 +202,13 @@ def minimize_many(
         compiling once for each objective and n. It is for objectives compiled
         with the gradient written in place; what cannot be vectorised is solved
         one after another. Default: where there may be 1e8 steps or more.
+    device : {"cpu", "cuda"}, optional
+        Where the problems are solved. ``"cuda"``: on an NVIDIA GPU, each by one
+        thread, which takes the next when it has finished. `fun` must be an
+        `rmsfast.Objective` that allocates no arrays; it is compiled for the GPU
+        in some seconds, once in each process. Results differ from those of the
+        CPU by rounding: a multiplication and an addition are one operation
+        there.
     **options
         Those of `rmsfast.rmsprop`, but `return_all` and `disp`.
 
@@ -215,10 +234,13 @@ def minimize_many(
     Raises
     ------
     TypeError
-        If an argument or option is of the wrong type.
+        If an argument or option is of the wrong type, or `fun` cannot be compiled
+        for the `device`.
     ValueError
         If a start, a bound or an option is outside its bounds, or a `PerProblem`
         argument is of another length than `x0s`.
+    RuntimeError
+        If there is no GPU to solve on; the message says why.
     Exception
         What the objective raised, if it raised for every problem.
 
@@ -237,19 +259,24 @@ def minimize_many(
     >>> int(result.success.sum()), result.best.x.round(4)
     (1000, array([1., 1.]))
     """
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    if device == "cuda":
+        given = {"workers": workers, "chunksize": chunksize, "vectorize": vectorize}
+        _check_device(fun, {name: value for name, value in given.items() if value is not None})
     problems = _Problems(fun, x0s, args, jac, bounds, options, vectorize)
     chunksize = CHUNKSIZE if chunksize is None else check_count("chunksize", chunksize, 1)
     check_flag("progress", progress)
     count = None if callable(workers) else _worker_count(workers)
-    with _bar(len(problems.x0s), progress) as report:
-        if callable(workers):
+    with bar(len(problems.x0s), "problems", progress) as report:
+        if device == "cuda":
+            result = problems.solve_on_device(report)
+        elif callable(workers):
             result = _solve_by_map(problems, workers, chunksize, report, None)
         elif problems.compiled or count in (None, 1):
             result = problems.solve(count, report)
         else:
-            stop = multiprocessing.Event()
-            with ProcessPoolExecutor(count, initializer=_be_worker, initargs=(stop,)) as pool:
-                result = _solve_by_map(problems, pool.map, chunksize, report, stop)
+            result = _solve_by_processes(problems, count, chunksize, report)
     if len(result.status) and (result.status == status.OBJECTIVE).all():
         problems.solve_alone(0)  # raises
     return result
@@ -359,11 +386,12 @@ class _Problems:
         return self.lower[row], self.upper[row]
 
     def part(self, problems: slice) -> tuple[Any, ...]:
-        """Return starts, arguments and bounds of some problems."""
+        """Return what makes `_Problems` of some of the problems."""
         rows = problems if len(self.lower) > 1 else slice(None)
         args = tuple(a[problems] if isinstance(a, PerProblem) else a for a in self.args)
         bounds = Bounds(self.lower[rows], self.upper[rows]) if self.bounded else None
-        return self.x0s[problems], args, bounds
+        x0s = self.x0s[problems]
+        return self.fun, x0s, args, self.jac, bounds, self.options, self.vectorize
 
     def solve(self, threads: int | None, report: Callable[[int], Any]) -> ManyResult:
         """Solve all problems in this process.
@@ -389,19 +417,35 @@ class _Problems:
             self._solve_in_python(report, found, errors)
         return self._collect(found, errors)
 
+    def solve_on_device(self, report: Callable[[int], Any]) -> ManyResult:
+        """Solve all problems on a GPU; `report` is told how many have ended."""
+        found, evaluate = self._begin(), self._evaluate
+        if evaluate is not None:
+            from rmsfast import device_many  # imports CUDA
+
+            self._check_only_reads(evaluate)
+            stacked, _ = self._stack(evaluate)
+            args = stacked if evaluate.place is None else stacked[evaluate.place]
+            own = (*self.own, *[False] * (len(args) - len(self.own)))
+            auto, rows = self.template.hyper.lr == "auto", len(self.template.w)
+            place = args, own, auto, rows, self._queue(), self._start
+            if not device_many.solve(self.fun.fun, *place, report, found):
+                self._fail(int(found.ends[:, queue.EVALUATIONS].max()))
+        return self._collect(found, {})
+
     def skip(self) -> ManyResult:
         """Return the result of problems that were never begun."""
         return self._collect(self._begin(), {})
 
-    def _begin(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return x, fun, jac and ends of problems that have not begun."""
+    def _begin(self) -> queue.Found:
+        """Return the results of problems that have not begun."""
         count, n = self.x0s.shape
         ends = np.zeros((count, 4), np.int64)
         ends[:, queue.STATUS] = status.RUNNING
         fun, jac = np.full(count, np.nan), np.full((count, n), np.nan, self.x0s.dtype)
-        return self.x0s.copy(), fun, jac, ends
+        return queue.Found(self.x0s.copy(), fun, jac, ends)
 
-    def _collect(self, found: Any, errors: dict[int, str]) -> ManyResult:
+    def _collect(self, found: queue.Found, errors: dict[int, str]) -> ManyResult:
         """Return the result of all problems."""
         x, fun, jac, ends = found
         codes, evaluations = ends[:, queue.STATUS].copy(), ends[:, queue.EVALUATIONS].copy()
@@ -425,77 +469,88 @@ class _Problems:
     ) -> np.ndarray:
         """Return the statuses in words."""
         constant = bool(self.template.state["constant"])
-        keys, which = np.unique(codes + status.COUNT * stalled, return_inverse=True)
-        texts = [message(*divmod(int(key), status.COUNT)[::-1], constant) for key in keys]
-        messages = np.array([*texts, None], dtype=object)[which]
+        keys = codes + status.COUNT * stalled
+        known = np.sort(keys)  # np.unique with the inverse takes five times as long
+        known = known[np.diff(known, prepend=-1) > 0]
+        texts = [message(*divmod(int(key), status.COUNT)[::-1], constant) for key in known]
+        messages = np.array([*texts, None], dtype=object)[np.searchsorted(known, keys)]
         for k, text in errors.items():
             messages[k] = text
         return messages
 
     def _solve_compiled(
-        self, evaluate: Evaluator, threads: int | None, report: Callable[[int], Any], found: Any
+        self,
+        evaluate: Evaluator,
+        threads: int | None,
+        report: Callable[[int], Any],
+        found: queue.Found,
     ) -> None:
         """Solve in compiled code, on threads that share a queue."""
+        self._check_only_reads(evaluate)
+        template, run = self.template, functools.partial(self._run, threads, report)
+        stacked, kinds = self._stack(evaluate)
+        problems = self._queue()
+        self._solve_in_lanes(evaluate, stacked, kinds, problems, run, found)
+        codes, steps = found.ends[:, queue.STATUS], RATES
+        order = np.flatnonzero(codes == status.RUNNING)
+        if order.size == 0:
+            return
+        signature: Any = evaluate.signature
+        solve = queue.queue_driver(signature, kinds, template.hyper.lr == "auto")
+        objective = address(evaluate.function, signature), stacked, evaluate.args
+
+        def work(*shared: Any) -> None:
+            solve(objective, *shared, (np.empty_like(template.w), np.empty(1, core.STATE)), found)
+
+        while order.size > 0:
+            start = self._start(steps)
+            if run(work, problems._replace(order=order), start):
+                return
+            # those that came to the end of the rates begin again, with more
+            order = np.flatnonzero(codes == status.RUNNING)
+            steps *= 8
+            if order.size > 0 and start.rates.size < steps // 8:
+                self._fail(start.rates.size)
+
+    def _check_only_reads(self, evaluate: Evaluator) -> None:
+        """Raise if the objective writes into its point."""
         x = self.x0s[0].copy()
         with suppress(Exception):  # the queue meets it again, and says which problems raise
             evaluate(x, np.empty_like(x))
         if x.tobytes() != self.x0s[0].tobytes():
             raise ValueError("fun wrote into x: an objective must only read it")
-        template = self.template
-        stacked, stacked_type = self._stack(evaluate)
-        signature: Any = evaluate.signature
-        run = queue.queue_driver(signature, stacked_type, template.hyper.lr == "auto")
-        entry = address(evaluate.function, signature)
-        limits = np.minimum(np.maximum(1, template.options.maxfun // self.calls), MANY)
-        self._solve_in_lanes(evaluate, stacked, stacked_type, limits, threads, report, found)
-        codes, steps = found[3][:, queue.STATUS], RATES
-        order = np.flatnonzero(codes == status.RUNNING)
-        while order.size > 0:
-            counters, rates = np.zeros(3, np.int64), self._rates(steps)
-            arguments = (
-                *(entry, stacked, evaluate.args, order, limits, self.x0s, self.lower, self.upper),
-                *(template.record, rates, template.hyper.initial_scale),
-            )
 
-            def work(arguments: Any = arguments, counters: Any = counters) -> None:
-                w, states = np.empty_like(template.w), np.empty(1, core.STATE)
-                run(*arguments, w, states, counters, *found)
+    def _queue(self) -> queue.Problems:
+        """Return all problems."""
+        limits = np.minimum(np.maximum(1, self.template.options.maxfun // self.calls), MANY)
+        order = np.arange(len(self.x0s))
+        return queue.Problems(order, limits, self.x0s, self.lower, self.upper)
 
-            if self._run(work, counters, threads, report, len(self.x0s) - order.size):
-                return
-            # those that came to the end of the rates begin again, with more
-            order = np.flatnonzero(codes == status.RUNNING)
-            steps *= 8
-            if order.size > 0 and rates.size < steps // 8:  # the schedule fails there
-                template.state["evaluations"] = rates.size
-                template.rates(1)
+    def _fail(self, step: int) -> None:
+        """Raise what the schedule raises at a step."""
+        self.template.state["evaluations"] = step
+        self.template.rates(1)
 
     def _solve_in_lanes(
         self,
         evaluate: Evaluator,
         stacked: tuple[Any, ...],
         kinds: Any,
-        limits: np.ndarray,
-        threads: int | None,
-        report: Callable[[int], Any],
-        found: Any,
+        problems: queue.Problems,
+        run: Callable[..., bool],
+        found: queue.Found,
     ) -> None:
         """Solve side by side, where that is possible and wanted, what does not raise."""
         driver = self._lanes(evaluate, stacked, kinds)
         if driver is None:
             return
-        run, size = driver
-        counters, order = np.zeros(3, np.int64), np.arange(len(self.x0s))
-        arguments = (
-            *(stacked, order, limits, self.x0s, self.lower, self.upper),
-            *(self.template.record, self._rates(LANES_RATES), self.template.hyper.initial_scale),
-        )
+        solve, size = driver
 
-        def work() -> None:
-            run(*arguments, _line_aligned(size), counters, *found)
+        def work(*shared: Any) -> None:
+            solve(stacked, *shared, _line_aligned(size), found)
 
         with suppress(Exception):  # of the objective; the queue goes on with what is left
-            if self._run(work, counters, threads, report, 0):
+            if run(work, problems, self._start(LANES_RATES)):
                 raise KeyboardInterrupt
 
     def _lanes(self, evaluate: Evaluator, stacked: tuple[Any, ...], kinds: Any) -> Any:
@@ -523,45 +578,70 @@ class _Problems:
                 return lanes.driver(function, n, T, tuple(kinds), shapes, kind)
         return None
 
-    def _rates(self, steps: int) -> np.ndarray:
-        """Return the rates of the first steps; one more than are needed, if these are all."""
+    def _start(self, steps: int) -> queue.Start:
+        """Return how each begins, with the learning rates of the first steps.
+
+        One more than are needed, if these are all.
+        """
         template = self.template
         rates = template.rates(steps)
         last = min(int(template.state["maxiter"]), int(template.state["max_evaluations"]) - 1)
-        return np.append(rates, rates[-1]) if rates.size == last > 0 else rates
+        if rates.size == last > 0:
+            rates = np.append(rates, rates[-1])
+        return queue.Start(template.record, rates, float(template.hyper.initial_scale))
 
     def _run(
         self,
-        work: Callable[[], None],
-        counters: np.ndarray,
         threads: int | None,
         report: Callable[[int], Any],
-        before: int,
+        work: Callable[..., None],
+        problems: queue.Problems,
+        start: queue.Start,
     ) -> bool:
-        """Run `work` on all threads; return whether Ctrl-C came."""
+        """Call ``work(problems, start, counters)`` on all threads; return whether Ctrl-C came."""
         nested = self._goes_parallel()
         count = numba.get_num_threads() if threads is None else threads
         count = 1 if nested else min(count, len(self.x0s))
-        with reserve() if nested else nullcontext(), ThreadPoolExecutor(count) as pool:
-            running: set[Future[None]] = {pool.submit(work) for _ in range(count)}
+        counters, before = np.zeros(3, np.int64), len(self.x0s) - len(problems.order)
+        ended: SimpleQueue[BaseException | None] = SimpleQueue()
+
+        def run() -> None:
             try:
-                while running:
-                    done, running = wait(running, LOOK_SECONDS)
+                work(problems, start, counters)
+            except BaseException as error:
+                ended.put(error)
+            else:
+                ended.put(None)
+
+        left = 0
+        with reserve() if nested else nullcontext():
+            try:
+                for _ in range(count):
+                    start_new_thread(run, ())  # threading.Thread waits until each has begun
+                    left += 1
+                while left > 0:
+                    try:
+                        error = ended.get(timeout=LOOK_SECONDS)
+                    except Empty:
+                        error = None
+                    else:
+                        left -= 1
+                    if error is not None:
+                        raise error
                     report(before + int(counters[queue.DONE]))
-                    for each in done:
-                        each.result()
             except KeyboardInterrupt:
                 return True
             finally:
                 counters[queue.STOP] = 1
+                for _ in range(left):
+                    ended.get()
         return False
 
     def _goes_parallel(self) -> bool:
         """Whether the compiled objective runs on Numba's threads itself, which must not nest."""
         functions = (getattr(self.fun, "fun", self.fun), self.jac)
         overloads: list[Any] = [o for f in functions if is_jitted(f) for o in f.overloads.values()]
-        libraries = [o.library for o in overloads if not o.library._disable_inspection]
-        return any("numba_parallel_for" in library.get_llvm_str() for library in libraries)
+        return any(_is_parallel(overload.library) for overload in overloads)
 
     def _stack(self, evaluate: Evaluator) -> tuple[tuple[Any, ...], Any]:
         """Return the arguments of all problems as the queue takes them, and their type."""
@@ -614,17 +694,58 @@ class _Problems:
         )
 
 
-def _solve_part(
-    fun: Any, jac: Any, options: dict[str, Any], vectorize: bool | None, part: tuple[Any, ...]
-) -> ManyResult:
-    """Solve some of the problems, wherever a function like `map` calls this."""
-    x0s, args, bounds = part
-    fun = fun if _stop is None else _watched(fun)
-    problems = _Problems(fun, x0s, args, jac, bounds, options, vectorize)
+@functools.lru_cache(maxsize=64)
+def _is_parallel(library: Any) -> bool:
+    """Whether compiled code calls Numba's threads; LLVM takes 0.3 ms to write it out."""
+    return not library._disable_inspection and "numba_parallel_for" in library.get_llvm_str()
+
+
+def _solve_part(part: tuple[Any, ...]) -> ManyResult:
+    """Solve some of the problems, wherever a function like `map` calls this.
+
+    A plain function: Ray takes no `functools.partial`.
+    """
+    fun, *rest = part
+    problems = _Problems(fun if _stop is None else _watched(fun), *rest)
     result = problems.solve(1, lambda done: None)
     if (result.status == status.INTERRUPTED).any():
         raise KeyboardInterrupt  # or the map goes on with the next part
     return result
+
+
+def _solve_by_processes(
+    problems: _Problems, count: int | None, chunksize: int, report: Callable[[int], Any]
+) -> ManyResult:
+    """Solve chunks of problems in processes of their own."""
+    for name, function in (("fun", problems.fun), ("jac", problems.jac)):
+        _check_importable(name, function)
+    context: Any = multiprocessing.get_context(_START_METHOD)
+    stop = context.Event()
+    pool = ProcessPoolExecutor(count, context, _be_worker, (stop,))
+    try:
+        with pool:
+            return _solve_by_map(problems, pool.map, chunksize, report, stop)
+    except BrokenProcessPool as error:
+        raise BrokenProcessPool(
+            "a process ended before its problems were solved: it was killed, or it could not "
+            'import fun. A program starts processes below if __name__ == "__main__".'
+        ) from error
+
+
+def _check_importable(name: str, function: Any) -> None:
+    """Raise if other processes cannot import a function."""
+    main: Any = sys.modules["__main__"]
+    text = (
+        f"{name} must be importable where workers are processes, got {function!r}: define it at "
+        "the top level of a file, or use workers=1 or a function like map"
+    )
+    try:
+        pickled = pickle.dumps(function)
+    except Exception as error:
+        raise TypeError(text) from error
+    interactive = main.__spec__ is None and not os.path.isfile(getattr(main, "__file__", ""))
+    if interactive and b"__main__" in pickled:
+        raise TypeError(text)
 
 
 def _solve_by_map(
@@ -639,12 +760,9 @@ def _solve_by_map(
     if count == 0:
         return problems.solve(1, report)
     places = [slice(k, min(k + chunksize, count)) for k in range(0, count, chunksize)]
-    solve = functools.partial(
-        _solve_part, problems.fun, problems.jac, problems.options, problems.vectorize
-    )
     parts: list[ManyResult] = []
     try:
-        answers = workers(solve, [problems.part(place) for place in places])
+        answers = workers(_solve_part, [problems.part(place) for place in places])
         if not isinstance(answers, Iterable):
             raise TypeError(f"workers must return an iterable of results, got {answers!r}")
         for answer in answers:
@@ -655,9 +773,7 @@ def _solve_by_map(
             raise
         stop.set()
         for place in places[len(parts) :]:
-            x0s, args, bounds = problems.part(place)
-            rest = _Problems(problems.fun, x0s, args, problems.jac, bounds, problems.options, None)
-            parts.append(rest.skip())
+            parts.append(_Problems(*problems.part(place)).skip())
     sizes = [len(part.fun) if isinstance(part, ManyResult) else None for part in parts]
     if sizes != [place.stop - place.start for place in places]:
         raise TypeError(
@@ -668,20 +784,6 @@ def _solve_by_map(
         if isinstance(value, np.ndarray):
             whole[name] = np.concatenate([part[name] for part in parts])
     return whole
-
-
-@contextmanager
-def _bar(total: int, wanted: bool) -> Iterator[Callable[[int], Any]]:
-    """Show how many problems have ended, if `wanted`."""
-    if not wanted:
-        yield lambda done: None
-        return
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError("progress=True needs tqdm: pip install tqdm") from error
-    with tqdm(total=total, unit=" problems") as bar:
-        yield lambda done: bar.update(done - bar.n)
 
 
 _stop: Event | None = None  # of a process that works for another
@@ -705,13 +807,31 @@ def _watched(fun: Callable[..., Any]) -> Callable[..., Any]:
     return watched
 
 
+def _check_device(fun: Any, given: dict[str, Any]) -> None:
+    """Raise if there is no GPU, or if it cannot solve what is `given`."""
+    for name, value in given.items():
+        raise TypeError(f"{name} must not be given with device='cuda', got {name}={value!r}")
+    if not isinstance(fun, Objective):
+        raise TypeError(
+            "fun must be an rmsfast.Objective with device='cuda', which writes its gradient in "
+            f"place, got {fun!r}"
+        )
+    if reason := why_not():
+        raise RuntimeError(f"device='cuda' needs a GPU here: {reason}")
+
+
 def _worker_count(workers: Any) -> int | None:
     """Return how many threads or processes are wanted, None if that is not said."""
     if workers is None:
         return None
-    if workers == -1:
-        return os.cpu_count() or 1
-    return check_count("workers", workers, 1)
+    try:
+        return check_count("workers", workers, 1)
+    except ValueError:
+        if workers == -1:
+            return os.cpu_count() or 1
+        raise ValueError(
+            f"workers must be -1 or a whole number in [1, inf), got {workers!r}"
+        ) from None
 
 
 def _line_aligned(size: int) -> np.ndarray:
@@ -771,6 +891,8 @@ def _check_bounds(bounds: Any, x0s: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         lower, upper = (side.reshape(count, n) for side in flat)
     else:
         lower, upper = (side[None, :] for side in read_bounds(bounds, n, x0s.dtype))
+    if not ((lower > -np.inf) | (upper < np.inf)).any():
+        return lower, upper  # to compare so many short rows takes as long as all other checks
     outside = (x0s < lower) | (x0s > upper)
     if outside.any():
         k, i = np.argwhere(outside)[0]

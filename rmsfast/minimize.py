@@ -1,4 +1,4 @@
-"""RMSProp as a method of `scipy.optimize.minimize`."""
+"""RMSProp as a method of `scipy.optimize.minimize`, and what all rules do as such."""
 
 from __future__ import annotations
 
@@ -123,6 +123,7 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     See Also
     --------
     rmsfast.Solver : the same by ask and tell.
+    rmsfast.gradient_descent, rmsfast.momentum, rmsfast.adagrad : its rivals.
 
     Notes
     -----
@@ -148,21 +149,38 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     >>> result.success, result.x.round(6)
     (True, array([1., 1.]))
     """
+    given = (fun, x0, args, jac, hess, hessp, bounds, constraints, callback)
+    return run("rmsprop", *given, **options)
+
+
+def run(
+    rule: str,
+    /,
+    fun: Any,
+    x0: Any,
+    args: Any,
+    jac: Any,
+    hess: Any,
+    hessp: Any,
+    bounds: Any,
+    constraints: Any,
+    callback: Callable[..., Any] | None,
+    **options: Any,
+) -> OptimizeResult:
+    """Minimize by one of `rmsfast.options.RULES`; the rest is as in `rmsprop`."""
     for name, value in (("hess", hess), ("hessp", hessp)):
         if value is not None:
             warnings.warn(
-                f"Method rmsprop does not use Hessian information ({name}).",
+                f"Method {rule} does not use Hessian information ({name}).",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
     if constraints is not None and not (isinstance(constraints, (tuple, list)) and not constraints):
-        raise ValueError(
-            f"constraints must be empty: rmsprop has no constraints, got {constraints}"
-        )
+        raise ValueError(f"constraints must be empty: {rule} has no constraints, got {constraints}")
     if not isinstance(args, tuple):
         args = (args,)
     report = take(ReportOptions, options)
-    solver = Solver(x0, bounds, **options)
+    solver = Solver.by_rule(rule, x0, bounds, **options)
     evaluate = evaluator(
         fun,
         jac,

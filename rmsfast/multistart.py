@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult
 
+from rmsfast import plot
 from rmsfast.core import status
 from rmsfast.many import PerProblem, minimize_many
 from rmsfast.options import MultistartOptions, check_count
-from rmsfast.solver import read_bounds
+from rmsfast.solver import finite_bounds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +67,7 @@ def starts(bounds: Any, n: int, *, method: str | None = None, rng: Any = None) -
            [ 0.21, 12.89]])
     """
     options = _options(method=method)
-    lower, upper = _finite_bounds(bounds)
+    lower, upper = finite_bounds(bounds)
     return _draw(lower, upper, check_count("n", n, 1), options.method, rng)
 
 
@@ -174,19 +175,11 @@ class MultistartResult(OptimizeResult):
         ------
         ImportError
             If matplotlib is missing.
+        TypeError
+            If `ax` is no Axes.
         """
-        try:
-            import matplotlib
-            from matplotlib import pyplot
-        except ImportError as error:
-            raise ImportError("plot needs matplotlib: pip install rmsfast[plot]") from error
-        if ax is None:
-            _, ax = pyplot.subplots(layout="constrained")
-        count = len(self.minima)
-        if count <= 10:
-            colors = np.array(matplotlib.colormaps["tab10"](np.arange(count)))
-        else:
-            colors = np.array(matplotlib.colormaps["viridis"](np.linspace(0.0, 1.0, count)))
+        ax = plot.new_axes(ax)
+        colors = plot.group_colors(len(self.minima))
         if self.starts.shape[1] == 2:
             self._plot_basins(ax, colors)
         else:
@@ -358,7 +351,7 @@ def multistart(
     if x0s is None:
         if n_starts is None:
             raise ValueError("n_starts must be given, or x0s")
-        lower, upper = _finite_bounds(bounds)
+        lower, upper = finite_bounds(bounds)
         count = check_count("n_starts", n_starts, 1)
         x0s = _draw(lower, upper, count, own.method, rng)
     else:
@@ -367,7 +360,7 @@ def multistart(
                 raise ValueError(f"{name} is for starts that are drawn: give it or x0s, not both")
         if np.ndim(x0s) != 2 or len(x0s) == 0:
             raise ValueError(f"x0s must have shape (n_starts, d), got shape {np.shape(x0s)}")
-        lower, upper = _finite_bounds(bounds, np.shape(x0s)[1])
+        lower, upper = finite_bounds(bounds, np.shape(x0s)[1])
     if progress is not None:
         options["progress"] = progress
     runs = minimize_many(
@@ -430,31 +423,6 @@ def _cluster(x: np.ndarray, values: np.ndarray, tol: float) -> tuple[np.ndarray,
 def _options(**given: Any) -> MultistartOptions:
     """Return the options, checked; None is not given."""
     return MultistartOptions(**{name: value for name, value in given.items() if value is not None})
-
-
-def _finite_bounds(bounds: Any, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return lower and upper bounds of `n` variables, as many as there are if None."""
-    if isinstance(bounds, Bounds):
-        sides = [np.asarray(side) for side in (bounds.lb, bounds.ub)]
-        single = all(side.dtype == np.float32 for side in sides)
-        count = np.broadcast(*sides).size
-    else:
-        single = getattr(bounds, "dtype", None) == np.float32
-        bounds = list(bounds) if np.iterable(bounds) else [bounds]
-        count = len(bounds)
-    count = count if n is None else n
-    if count == 0:
-        raise ValueError("bounds must have at least one variable")
-    lower, upper = read_bounds(bounds, count, np.dtype(np.float32 if single else np.float64))
-    with np.errstate(over="ignore", invalid="ignore"):
-        infinite = ~np.isfinite(upper - lower)
-    if infinite.any():
-        i = int(np.argmax(infinite))
-        raise ValueError(
-            f"bounds[{i}] must be finite, and so must be their distance, "
-            f"got {lower[i]} and {upper[i]}"
-        )
-    return lower, upper
 
 
 def _draw(lower: np.ndarray, upper: np.ndarray, n: int, method: str, rng: Any) -> np.ndarray:

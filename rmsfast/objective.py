@@ -258,14 +258,14 @@ def evaluator(
 # Python objectives: each sees a copy of x, and its answers are checked -------------------------
 
 
-def check_value(f: Any) -> float:
+def check_value(f: Any, name: str = "fun") -> float:
     """Check and convert the value of a Python objective."""
     if not isinstance(f, float):
         array = np.asarray(f)
         if array.dtype.kind not in "fiub":
-            raise TypeError(f"fun must return a real number, got {f!r}")
+            raise TypeError(f"{name} must return a real number, got {f!r}")
         if array.size != 1:
-            raise ValueError(f"fun must return a scalar, got an array of shape {array.shape}")
+            raise ValueError(f"{name} must return a scalar, got an array of shape {array.shape}")
         f = array.item()
     return float(f)
 

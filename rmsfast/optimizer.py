@@ -37,6 +37,7 @@ DTYPES: dict[np.dtype[Any], tuple[np.dtype[Any], Any]] = {
 FLAGS = 0x1 | 0x2 | 0x100 | 0x400  # of an array: C, Fortran, aligned, writeable
 P = TypeVar("P", bound=Pass)
 ACCUMULATORS = tuple(name for name in COLUMNS if name != "lr")
+COUNTS = ("step_count", "skipped_count")  # of the state, beside the accumulators
 
 
 class RMSProp:
@@ -699,10 +700,7 @@ class RMSProp:
             group does not use it. Hyperparameters are not part of it.
         """
         with self._lock:
-            state: dict[str, Any] = {
-                "step_count": self.step_count,
-                "skipped_count": self.skipped_count,
-            }
+            state: dict[str, Any] = {name: getattr(self, name) for name in COUNTS}
             if self._tree is not None:
                 for name, arrays in self._state.items():
                     state[name] = self._tree.pack([a.copy("K") for a in arrays])
@@ -727,18 +725,15 @@ class RMSProp:
         """
         if not isinstance(state, dict):
             raise TypeError(f"state must be a dict, got {state!r}")
-        counts = {"step_count", "skipped_count"}
-        given = state.keys() - counts
+        given = state.keys() - COUNTS
         begun = given or state.get("step_count", 0) != 0
-        wanted = set(_names(self._options, self._extras)) if begun else set()
-        if not counts <= state.keys() or given != wanted:
-            raise ValueError(
-                f"state must have the entries {sorted(counts | wanted)}, got {list(state)}"
-            )
+        wanted = {*COUNTS, *(_names(self._options, self._extras) if begun else ())}
+        if state.keys() != wanted:
+            raise ValueError(f"state must have the entries {sorted(wanted)}, got {list(state)}")
         # in a file of `numpy.savez` numbers are arrays of no dimension
         step_count, skipped_count = (
             check_count(name, v.item() if isinstance(v, np.ndarray) and v.ndim == 0 else v, 0)
-            for name, v in ((n, state[n]) for n in ("step_count", "skipped_count"))
+            for name, v in ((n, state[n]) for n in COUNTS)
         )
         tree, arrays = None, {}
         if given:

@@ -106,8 +106,86 @@ def check_count(name: str, value: Any, low: int, high: float = math.inf) -> int:
     return int(number)
 
 
+class RuleOptions:
+    """What the hyperparameters of all rules share. Each rule is a class below, named in `RULES`.
+
+    All rules are the one of `rmsfast.core.rule`. What a rule leaves open are
+    fields of its class; the rest are the constants here, those of gradient
+    descent: a mean square that stays 0, over which eps is 1.
+    """
+
+    lr: float | str | Callable[[int], float]
+    rho = 1.0
+    eps = 1.0
+    momentum = 0.0
+    nesterov = False
+    centered = False
+    eps_in_sqrt = False
+    bias_correction = False
+    initial_scale = 0.0
+    weight_decay = 0.0
+    decoupled = False
+    lr_in_momentum = False
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    maximize = False
+    can_be_auto = False
+
+    def __post_init__(self) -> None:
+        for name, check in _checks(type(self)):  # type: ignore[arg-type]
+            check(name, getattr(self, name))
+        if isinstance(self.lr, str) and not (self.can_be_auto and self.lr == "auto"):
+            kinds = "'auto', a number or a callable" if self.can_be_auto else _NO_AUTO
+            raise ValueError(f"lr must be {kinds}, got {self.lr!r}")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError(f"nesterov needs momentum > 0, got momentum={self.momentum!r}")
+
+    def hyper(self) -> Hyper:
+        """Return the hyperparameters of the first update, in float64, NaN for a schedule's rate.
+
+        `clip_norm` is left out: the gradient decides its factor, `Hyper.gradient_scale`.
+        """
+        return Hyper(
+            lr=float(self.lr) if isinstance(self.lr, numbers.Real) else math.nan,
+            rho=float(self.rho),
+            one_minus_rho=1.0 - float(self.rho),
+            eps=float(self.eps),
+            momentum=float(self.momentum),
+            weight_decay=float(self.weight_decay),
+            clip_value=math.inf if self.clip_value is None else float(self.clip_value),
+            gradient_scale=1.0,
+            correction=1.0 - float(self.rho) if self.bias_correction else 1.0,
+            **{name: bool(getattr(self, name)) for name in _FLAGS},
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is switched on that lr, rho, eps and initial_scale do not say."""
+        return all(getattr(self, name) == getattr(RuleOptions, name) for name in _VARIANTS)
+
+    def check_dtype(self, dtype: np.dtype[Any]) -> None:
+        """Raise ValueError if an option leaves its bounds when it is rounded to `dtype`."""
+        numeric = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in _FLAGS and isinstance(value, numbers.Real)
+        }
+        with np.errstate(over="ignore"):
+            rounded = {name: dtype.type(value) for name, value in numeric.items()}
+        for name, value in rounded.items():
+            bound = ""
+            if name in _BELOW_ONE:
+                bound = "below 1" if value == 1 else ""
+            elif not value < math.inf:
+                bound = "finite"
+            elif name not in _NOT_NEGATIVE and value == 0:
+                bound = "positive"
+            if bound:
+                raise ValueError(f"{name} must be {bound} in {dtype}, got {numeric[name]!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
-class RMSPropOptions:
+class RMSPropOptions(RuleOptions):
     """Hyperparameters of RMSProp, checked. The defaults are PyTorch's variant.
 
     Parameters
@@ -183,27 +261,10 @@ class RMSPropOptions:
     clip_value: float | None = None
     clip_norm: float | None = None
     maximize: bool = False
+    can_be_auto = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.lr, str):
-            if self.lr != "auto":
-                raise ValueError(f"lr must be 'auto', a number or a callable, got {self.lr!r}")
-        elif isinstance(self.lr, type):
-            raise TypeError(f"lr must be a schedule, not the class of one, got {self.lr!r}")
-        elif not callable(self.lr):
-            check_number("lr", self.lr, 0.0, low_open=True)
-        check_number("rho", self.rho, 0.0, 1.0)
-        check_number("eps", self.eps, 0.0, low_open=True)
-        check_number("momentum", self.momentum, 0.0, 1.0)
-        check_number("initial_scale", self.initial_scale, 0.0)
-        check_number("weight_decay", self.weight_decay, 0.0)
-        for name in ("clip_value", "clip_norm"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), 0.0, low_open=True)
-        for name in _FLAGS:
-            check_flag(name, getattr(self, name))
-        if self.nesterov and self.momentum == 0:
-            raise ValueError(f"nesterov needs momentum > 0, got momentum={self.momentum!r}")
+        super().__post_init__()
         if isinstance(self.lr, str):
             for name in _NUMERIC_LR_ONLY:
                 if getattr(self, name) != getattr(type(self), name):
@@ -242,48 +303,102 @@ class RMSPropOptions:
             raise ValueError(f"preset {name!r} has no default learning rate: give lr")
         return cls(**chosen)
 
+
+@dataclass(frozen=True, kw_only=True)
+class GradientDescentOptions(RuleOptions):
+    """Hyperparameters of gradient descent, checked. The default is PyTorch's SGD.
+
+    Parameters
+    ----------
+    lr : float or callable, optional
+        Learning rate: a positive number, or a schedule as in `RMSPropOptions`.
+    weight_decay, decoupled, clip_value, clip_norm, maximize
+        As in `RMSPropOptions`.
+
+    Raises
+    ------
+    TypeError
+        If an option is of the wrong type.
+    ValueError
+        If a number is outside its bounds, or `lr` is "auto".
+    """
+
+    lr: float | Callable[[int], float] = field(default=1e-3, hash=False)
+    weight_decay: float = 0.0
+    decoupled: bool = False
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    maximize: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MomentumOptions(GradientDescentOptions):
+    """Hyperparameters of gradient descent with momentum, checked.
+
+    The default is PyTorch's SGD with the momentum of its documentation's example.
+
+    Parameters
+    ----------
+    lr, weight_decay, decoupled, clip_value, clip_norm, maximize
+        As in `GradientDescentOptions`.
+    momentum, nesterov
+        As in `RMSPropOptions`.
+
+    Raises
+    ------
+    TypeError
+        If an option is of the wrong type.
+    ValueError
+        If a number is outside its bounds, `lr` is "auto", or ``nesterov`` comes
+        without momentum.
+    """
+
+    momentum: float = 0.9
+    nesterov: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaGradOptions(GradientDescentOptions):
+    """Hyperparameters of AdaGrad, checked. The defaults are PyTorch's.
+
+    Parameters
+    ----------
+    lr : float or callable, optional
+        Learning rate: a positive number, or a schedule as in `RMSPropOptions`;
+        `rmsfast.schedules.inverse_time` is PyTorch's `lr_decay`.
+    weight_decay, decoupled, clip_value, clip_norm, maximize
+        As in `RMSPropOptions`.
+    eps, eps_in_sqrt
+        As in `RMSPropOptions`.
+    initial_scale : float, optional
+        Sum of squares before the first step, at least 0. PyTorch:
+        `initial_accumulator_value`.
+
+    Raises
+    ------
+    TypeError
+        If an option is of the wrong type.
+    ValueError
+        If a number is outside its bounds, or `lr` is "auto".
+    """
+
+    lr: float | Callable[[int], float] = field(default=1e-2, hash=False)
+    eps: float = 1e-10
+    eps_in_sqrt: bool = False
+    initial_scale: float = 0.0
+
     def hyper(self) -> Hyper:
-        """Return the hyperparameters of the first update, in float64, NaN for a schedule's rate.
+        """Return the hyperparameters of every update, in float64; see `RuleOptions.hyper`."""
+        return super().hyper()._replace(one_minus_rho=1.0)  # a sum, not an average
 
-        `clip_norm` is left out: the gradient decides its factor, `Hyper.gradient_scale`.
-        """
-        return Hyper(
-            lr=float(self.lr) if isinstance(self.lr, numbers.Real) else math.nan,
-            rho=float(self.rho),
-            one_minus_rho=1.0 - float(self.rho),
-            eps=float(self.eps),
-            momentum=float(self.momentum),
-            weight_decay=float(self.weight_decay),
-            clip_value=math.inf if self.clip_value is None else float(self.clip_value),
-            gradient_scale=1.0,
-            correction=1.0 - float(self.rho) if self.bias_correction else 1.0,
-            **{name: bool(getattr(self, name)) for name in _FLAGS},
-        )
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether no hyperparameter but lr, rho, eps and initial_scale differs from its default."""
-        return all(getattr(self, name) == getattr(RMSPropOptions, name) for name in _VARIANTS)
-
-    def check_dtype(self, dtype: np.dtype[Any]) -> None:
-        """Raise ValueError if an option leaves its bounds when it is rounded to `dtype`."""
-        for name in ("lr", "eps", "clip_value", "clip_norm"):
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Real):
-                continue
-            with np.errstate(over="ignore"):
-                rounded = dtype.type(value)
-            if not 0 < rounded < math.inf:
-                bound = "finite" if rounded > 0 else "positive"
-                raise ValueError(f"{name} must be {bound} in {dtype}, got {value!r}")
-        for name in ("initial_scale", "weight_decay"):
-            with np.errstate(over="ignore"):
-                rounded = dtype.type(getattr(self, name))
-            if not rounded < math.inf:
-                raise ValueError(f"{name} must be finite in {dtype}, got {getattr(self, name)!r}")
-        for name in ("rho", "momentum"):
-            if dtype.type(getattr(self, name)) == 1:
-                raise ValueError(f"{name} must be below 1 in {dtype}, got {getattr(self, name)!r}")
+# The rules by the names of the functions that run them
+RULES: dict[str, Callable[..., RuleOptions]] = {
+    "rmsprop": RMSPropOptions,
+    "gradient_descent": GradientDescentOptions,
+    "momentum": MomentumOptions,
+    "adagrad": AdaGradOptions,
+}
 
 
 _FLAGS = tuple(field.name for field in fields(RMSPropOptions) if field.type == "bool")
@@ -297,6 +412,38 @@ _NUMERIC_LR_ONLY = (
     "initial_scale",
     *(name for name in _VARIANTS if name != "eps_in_sqrt"),
 )
+
+_NO_AUTO = "a number or a callable ('auto' is RMSProp's alone)"
+# the bounds of the numbers; all others are positive
+_BELOW_ONE = ("rho", "momentum")
+_NOT_NEGATIVE = ("initial_scale", "weight_decay")
+
+
+def _check_lr(name: str, value: Any) -> None:
+    if isinstance(value, type):
+        raise TypeError(f"{name} must be a schedule, not the class of one, got {value!r}")
+    if not isinstance(value, str) and not callable(value):
+        check_number(name, value, 0.0, low_open=True)
+
+
+def _check_clipping(name: str, value: Any) -> None:
+    if value is not None:
+        check_number(name, value, 0.0, low_open=True)
+
+
+@functools.cache
+def _checks(kind: Any) -> tuple[tuple[str, Callable[[str, Any], Any]], ...]:
+    """Return the check of each field: its function takes name and value."""
+    by_name: dict[str, Callable[[str, Any], Any]] = {
+        "lr": _check_lr,
+        "eps": functools.partial(check_number, low=0.0, low_open=True),
+        "clip_value": _check_clipping,
+        "clip_norm": _check_clipping,
+        **{name: functools.partial(check_number, low=0.0, high=1.0) for name in _BELOW_ONE},
+        **{name: functools.partial(check_number, low=0.0) for name in _NOT_NEGATIVE},
+        **{name: check_flag for name in _FLAGS},
+    }
+    return tuple((f.name, by_name[f.name]) for f in fields(kind))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -469,7 +616,9 @@ class MinibatchOptions:
         the validation loss; None: go on.
     average : "polyak", float or None, optional
         Average the points: "polyak" weighs all steps the same; a number in [0,
-        1) is the decay of a running average.
+        1) is the decay of a running average. It is of the dtype of the points:
+        in float32 the rounding of a Polyak average exceeds what 1e6 further
+        steps bring.
     average_start : int, optional
         Epochs before the average begins, at least 0.
 
@@ -524,17 +673,28 @@ def take(kind: type[T], options: dict[str, Any]) -> T:
     return kind(**{name: options.pop(name) for name in list(options) if name in names})
 
 
-def take_hyperparameters(options: dict[str, Any]) -> RMSPropOptions:
-    """Remove ``preset`` and the hyperparameters from `options` and return them checked."""
-    preset = options.pop("preset", None)
-    names = _names(RMSPropOptions)
+def take_hyperparameters(options: dict[str, Any], method: str = "rmsprop") -> RuleOptions:
+    """Remove the hyperparameters of a rule from `options` and return them checked.
+
+    Parameters
+    ----------
+    options : dict
+        With ``preset`` too, where the rule is RMSProp. Others stay in it.
+    method : str, optional
+        The rule, one of `RULES`.
+    """
+    if not isinstance(method, str) or method not in RULES:
+        raise ValueError(f"method must be one of {', '.join(RULES)}, got {method!r}")
+    kind = RULES[method]
+    preset = options.pop("preset", None) if kind is RMSPropOptions else None
+    names = _names(kind)
     chosen = {name: options.pop(name) for name in list(options) if name in names}
-    if preset is None and not chosen:
-        return _DEFAULTS
-    return RMSPropOptions.preset(preset, **chosen)
+    if preset is not None:
+        return RMSPropOptions.preset(preset, **chosen)
+    return kind(**chosen) if chosen else _DEFAULTS[method]
 
 
-_DEFAULTS = RMSPropOptions()
+_DEFAULTS = {name: kind() for name, kind in RULES.items()}
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,28 @@ COLUMNS = {
 }
 
 Columns = dict[str, np.ndarray]
+
+
+class _Run:
+    """A compiled pass: on this thread (`serial`), or on all threads that are free (`spread`)."""
+
+    def __init__(self, make: Callable[..., Callable[..., None]], *kind: Any) -> None:
+        self._make = partial(make, *kind)
+
+    @cached_property
+    def serial(self) -> Callable[..., None]:
+        """The pass as one piece."""
+        return self._make(False)
+
+    @cached_property
+    def _parallel(self) -> Callable[..., None]:
+        return self._make(True)
+
+    def spread(self, *arguments: Any) -> None:
+        """Run the pass in as many pieces as threads are free."""
+        with threads() as count:
+            run = self._parallel if count > 1 else self.serial
+            run(*arguments, count)
 
 
 class Pass:
@@ -114,7 +137,7 @@ class Pass:
         self.offsets = np.cumsum([0, *self._sizes], dtype=np.int64)
         self.blocks = np.cumsum([0, *(-(-n // cpu.BLOCK) for n in self._sizes)], dtype=np.int64)
         self.is_large = int(self.offsets[-1]) * np.dtype(self.T).itemsize >= PARALLEL_BYTES
-        self._update = cpu.update_pass(self.T, self.variant, False)
+        self._update = _Run(cpu.update_pass, self.T, self.variant)
 
     def point(self, xs: list[np.ndarray], gs: list[np.ndarray]) -> None:
         """Say where parameters and gradients are now; copy gradients that overlap parameters."""
@@ -132,12 +155,12 @@ class Pass:
         if self.direct:
             arguments = self.table, self.offsets, self.numbers
             if self.is_large:
-                self._spread(cpu.update_pass, (self.T, self.variant), arguments)
+                self._update.spread(*arguments)
             else:
-                self._update(*arguments, 1)
+                self._update.serial(*arguments, 1)
         for k, columns in self.copied:
             for table, offsets in self._chunks(xs[k], gs[k], columns):
-                self._update(table, offsets, self.numbers, 1)
+                self._update.serial(table, offsets, self.numbers, 1)
 
     def measure(
         self, xs: list[np.ndarray], gs: list[np.ndarray], factor: float, largest: bool
@@ -159,8 +182,6 @@ class Pass:
             The sum of the squares; the largest magnitude, inf if one is not
             finite, 0 if it is not wanted.
         """
-        coupled = self.coupled and self.variant.clip_norm
-        kind = self.T, coupled, coupled and self.variant.maximize
         squares, tops = [0.0], [0.0]
 
         def take(table: np.ndarray, offsets: np.ndarray, blocks: np.ndarray, large: bool) -> None:
@@ -168,9 +189,9 @@ class Pass:
             top = np.empty(sums.size if largest else 0)
             arguments = table, offsets, blocks, self.numbers, factor, sums, top
             if large:
-                self._spread(cpu.norm_pass, kind, arguments)
+                self._norm.spread(*arguments)
             else:
-                cpu.norm_pass(*kind, False)(*arguments, 1)
+                self._norm.serial(*arguments, 1)
             squares.append(float(sums.sum()))
             tops.append(float(top.max(initial=0.0)))
 
@@ -181,13 +202,10 @@ class Pass:
                 take(table, offsets, -(-offsets // cpu.BLOCK), False)
         return sum(squares), max(tops)
 
-    @staticmethod
-    def _spread(
-        make: Callable[..., Any], kind: tuple[Any, ...], arguments: tuple[Any, ...]
-    ) -> None:
-        """Run a pass on all threads that are free."""
-        with threads() as count:
-            make(*kind, count > 1)(*arguments, count)
+    @cached_property
+    def _norm(self) -> _Run:
+        coupled = self.coupled and self.variant.clip_norm
+        return _Run(cpu.norm_pass, self.T, coupled, coupled and self.variant.maximize)
 
     def _chunks(
         self, x: np.ndarray, g: np.ndarray, columns: Columns

@@ -17,7 +17,7 @@ from rmsfast.core import solver as core
 from rmsfast.core import status
 from rmsfast.objective import check_value, real_dtype, write_gradient
 from rmsfast.options import (
-    RMSPropOptions,
+    RuleOptions,
     SolverOptions,
     check_number,
     take,
@@ -98,6 +98,39 @@ def read_bounds(bounds: Any, n: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, 
     return lower, upper
 
 
+def finite_bounds(bounds: Any, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower and upper bounds of `n` variables, as many as there are if None.
+
+    Raises
+    ------
+    TypeError
+        As `read_bounds` does.
+    ValueError
+        Likewise, and if there is no variable, or a bound is infinite.
+    """
+    if isinstance(bounds, Bounds):
+        sides = [np.asarray(side) for side in (bounds.lb, bounds.ub)]
+        single = all(side.dtype == np.float32 for side in sides)
+        count = np.broadcast(*sides).size
+    else:
+        single = getattr(bounds, "dtype", None) == np.float32
+        bounds = list(bounds) if np.iterable(bounds) else [bounds]
+        count = len(bounds)
+    count = count if n is None else n
+    if count == 0:
+        raise ValueError("bounds must have at least one variable")
+    lower, upper = read_bounds(bounds, count, np.dtype(np.float32 if single else np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        infinite = ~np.isfinite(upper - lower)
+    if infinite.any():
+        i = int(np.argmax(infinite))
+        raise ValueError(
+            f"bounds[{i}] must be finite, and so must be their distance, "
+            f"got {lower[i]} and {upper[i]}"
+        )
+    return lower, upper
+
+
 def check_bounds(bounds: Any, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the bounds on a start, which must lie within them; see `read_bounds`."""
     lower, upper = read_bounds(bounds, x0.size, x0.dtype)
@@ -126,8 +159,9 @@ def _bound(values: Any, n: int) -> np.ndarray:
 class Solver:
     """RMSProp by ask and tell, for objectives evaluated elsewhere.
 
-    It takes the same decisions, to the last bit, as `rmsfast.rmsprop`. A copy,
-    or a pickle, is a checkpoint: it goes on as the original would.
+    It takes the same decisions, to the last bit, as `rmsfast.rmsprop`; one that
+    `by_rule` makes, as that rule's function. A copy, or a pickle, is a
+    checkpoint: it goes on as the original would.
 
     Parameters
     ----------
@@ -164,7 +198,44 @@ class Solver:
     """
 
     def __init__(self, x0: Any, bounds: Any = None, **options: Any) -> None:
-        self.hyper = take_hyperparameters(options)
+        self._read(x0, bounds, options, "rmsprop")
+
+    @classmethod
+    def by_rule(cls, rule: str, /, x0: Any, bounds: Any = None, **options: Any) -> Solver:
+        """Return a solver that steps by another rule.
+
+        Parameters
+        ----------
+        rule : {"rmsprop", "gradient_descent", "momentum", "adagrad"}
+            Names the function that takes the same decisions, such as
+            `rmsfast.adagrad`.
+        x0 : array_like, shape (n,)
+            The start.
+        bounds : Bounds, sequence of pairs, or ndarray of shape (n, 2), optional
+            Bounds on the variables.
+        **options
+            Hyperparameters of the rule, and the rest as for `Solver`.
+
+        Returns
+        -------
+        Solver
+            At its start.
+
+        Raises
+        ------
+        TypeError
+            If an argument is of the wrong type.
+        ValueError
+            If there is no such rule, or `x0`, `bounds` or an option is outside
+            its bounds.
+        """
+        solver = cls.__new__(cls)
+        solver._read(x0, bounds, options, rule)
+        return solver
+
+    def _read(self, x0: Any, bounds: Any, options: dict[str, Any], rule: str) -> None:
+        """Check what was asked for, and start."""
+        self.hyper = take_hyperparameters(options, rule)
         tol = options.pop("tol", None)
         if tol is not None:
             options.setdefault("gtol", check_number("tol", tol, 0.0))
@@ -173,7 +244,7 @@ class Solver:
         self.options = take(SolverOptions, options)
         if options:
             names = ", ".join(options)
-            warnings.warn(f"Unknown solver options: {names}", OptimizeWarning, stacklevel=2)
+            warnings.warn(f"Unknown solver options: {names}", OptimizeWarning, stacklevel=3)
         x0 = check_start(x0)
         self.hyper.check_dtype(x0.dtype)
         lower, upper = check_bounds(bounds, x0)
@@ -326,7 +397,8 @@ class Solver:
     def message(self) -> str:
         """What the status means, and what to do about it."""
         state = self.state
-        return message(int(state["status"]), int(state["stalled"]), bool(state["constant"]))
+        code, stalled, constant = int(state["status"]), int(state["stalled"]), state["constant"]
+        return message(code, stalled, bool(constant), self.hyper.can_be_auto)
 
     def value(self, f: float) -> Any:
         """Return a value of the solver as the user's objective gives it.
@@ -369,7 +441,7 @@ class Solver:
         )
 
 
-def message(code: int, stalled: int, constant: bool) -> str:
+def message(code: int, stalled: int, constant: bool, can_be_auto: bool = True) -> str:
     """Return what a status means, and what to do about it.
 
     Parameters
@@ -380,12 +452,26 @@ def message(code: int, stalled: int, constant: bool) -> str:
         Steps since the lowest value.
     constant : bool
         Whether the learning rate is a constant.
+    can_be_auto : bool, optional
+        Whether the rule is RMSProp, which has ``lr="auto"``.
     """
-    text = status.MESSAGE[code]
+    text = status.MESSAGE[code] if can_be_auto else _RIVALS.get(code, status.MESSAGE[code])
     if code in (status.MAXITER, status.MAXFUN) and constant and stalled >= core.CYCLE:
+        auto = "lr='auto'" if can_be_auto else _AUTO_ELSEWHERE
         text += f" The last {stalled} steps brought no lower value: a constant lr keeps "
-        text += "moving about the minimum. Use lr='auto', or a decreasing schedule."
+        text += f"moving about the minimum. Use {auto}, or a decreasing schedule."
     return text
+
+
+_AUTO_ELSEWHERE = "rmsfast.rmsprop with lr='auto'"
+_RIVALS = {  # where the sentence of the core advises what RMSProp alone has
+    status.NONFINITE: "The objective or its gradient became NaN or infinite; the best point before "
+    f"that is returned. Lower lr, or use {_AUTO_ELSEWHERE}, which steps back; keep the variables "
+    "by bounds where the objective is defined.",
+    status.LIMIT_CYCLE: "The run ended in a limit cycle, or at a point that its steps no longer "
+    f"change. Use another lr, {_AUTO_ELSEWHERE}, or a decreasing schedule such as "
+    "lr=rmsfast.schedules.plateau(lr).",
+}
 
 
 def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
@@ -400,21 +486,20 @@ def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
     return buffer[start : start + shape[0] * shape[1]].reshape(shape)
 
 
-def blank_record(hyper: RMSPropOptions, options: SolverOptions) -> np.ndarray:
+def blank_record(hyper: RuleOptions, options: SolverOptions) -> np.ndarray:
     """Return the record of a run that has not begun, in an array of one element."""
     return np.frombuffer(bytearray(_blank(hyper, options)), core.STATE)
 
 
 @functools.lru_cache(maxsize=64)
-def _blank(hyper: RMSPropOptions, options: SolverOptions) -> bytes:
+def _blank(hyper: RuleOptions, options: SolverOptions) -> bytes:
     """Return the record of a run that has not begun; to set its fields takes 12 us."""
     auto = hyper.lr == "auto"
     record = np.zeros(1, core.STATE)
     state = record[0]
-    for name in core.HYPERPARAMETERS:
-        state[name] = getattr(hyper, name)
-    state["one_minus_rho"] = 1.0 - hyper.rho
-    state["clip_value"] = math.inf if hyper.clip_value is None else hyper.clip_value
+    h = hyper.hyper()
+    for name in (*core.HYPERPARAMETERS, "one_minus_rho", "clip_value"):
+        state[name] = getattr(h, name)
     state["clip_norm"] = math.inf if hyper.clip_norm is None else hyper.clip_norm
     state["gtol"], state["ftol"], state["xtol"] = options.gtol, options.ftol, options.xtol
     state["maxiter"] = min(options.maxiter, _MANY)

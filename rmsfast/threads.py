@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numba
 from numba.np.ufunc.parallel import threading_layer
@@ -14,8 +12,7 @@ _parallel = threading.Lock()
 _forked = False
 
 
-@contextmanager
-def threads() -> Iterator[int]:
+class threads:  # noqa: N801  # it is used as a function
     """Reserve the threads of Numba for the body of a ``with`` statement.
 
     One Python thread at a time goes parallel: Numba's workqueue layer aborts
@@ -23,18 +20,27 @@ def threads() -> Iterator[int]:
     A forked child of a process that went parallel stays serial: GNU OpenMP ends
     it otherwise.
 
-    Yields
-    ------
-    int
-        Number of threads, 1 where another Python thread has reserved them.
+    The ``with`` statement gives the number of threads, 1 where another Python
+    thread has reserved them.
     """
-    if _forked or not _parallel.acquire(blocking=False):
-        yield 1
-        return
-    try:
-        yield numba.get_num_threads()
-    finally:
-        _parallel.release()
+
+    __slots__ = ("_held",)
+    _held: threading.Lock | None
+
+    def __enter__(self) -> int:
+        self._held = None
+        if _forked or not _parallel.acquire(False):
+            return 1
+        self._held = lock = _parallel
+        try:
+            return numba.get_num_threads()
+        except BaseException:
+            lock.release()
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        if self._held is not None:
+            self._held.release()
 
 
 def _after_fork() -> None:

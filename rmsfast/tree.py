@@ -94,9 +94,9 @@ class Tree:
                 return int(key)
         elif isinstance(self.keys, tuple) and key in self.keys:
             return self.keys.index(key)
-        raise ValueError(f"groups: there is no {key!r} in params, {self._describe()}")
+        raise ValueError(f"groups: there is no {key!r} in params, {self}")
 
-    def _describe(self) -> str:
+    def __str__(self) -> str:
         if self.keys is None:
             return "one array"
         if isinstance(self.keys, int):

@@ -1,4 +1,4 @@
-"""What all tests share: a cache of compiled code of their own, and Python in a fresh process."""
+"""What all tests share: a cache of compiled code, Python in a fresh process, pictures."""
 
 import importlib.metadata
 import os
@@ -17,7 +17,7 @@ hypothesis.settings.load_profile("rmsfast")
 
 
 def pytest_configure(config):
-    """Send Numba's cache to a directory that the tests own.
+    """Send Numba's cache to a directory that the tests own; draw without a screen.
 
     It lives under pytest's own cache, so that the second run compiles little, and
     ``pytest --cache-clear`` empties it; with ``-p no:cacheprovider`` it is a new temporary
@@ -30,6 +30,16 @@ def pytest_configure(config):
     cache = getattr(config, "cache", None)
     folder = tempfile.mkdtemp(name) if cache is None else cache.mkdir(name)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    os.environ["MPLBACKEND"] = "agg"
+
+
+@pytest.fixture
+def pyplot():
+    """pyplot, whose figures are closed in the end."""
+    from matplotlib import pyplot
+
+    yield pyplot
+    pyplot.close("all")
 
 
 @pytest.fixture(scope="session")
@@ -53,13 +63,3 @@ def run_python():
         return process.stdout
 
     return run
-
-
-@pytest.fixture
-def pyplot(monkeypatch):
-    """pyplot without a screen; its figures are closed in the end."""
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.switch_backend("agg")
-    yield pyplot
-    pyplot.close("all")

@@ -9,12 +9,11 @@ import itertools
 import math
 from decimal import Context, Decimal, localcontext
 
-import numba
 import numpy as np
 import pytest
-from test_rule import each_dtype, each_variant, make_hyper, rule
+from test_rule import each_dtype, each_variant, rule
 
-from rmsfast.core.rule import step
+from benchmarks.accuracy import make_hyper, update
 
 # Each rounding before the last may cost one ulp of the result. s has three, halved by the root on
 # their way into x, where the root, eps, the quotient, lr and the momentum follow; decay and
@@ -22,19 +21,8 @@ from rmsfast.core.rule import step
 LIMITS = {"x": 5, "s": 2, "m": 2, "b": 5}
 CHANGED_GRADIENT = {"s": 6, "m": 4}
 SIZE = 2000  # random coordinates per variant and dtype
-NUMBER = 100  # of the update
 PRECISION = Context(prec=60, Emax=10**6, Emin=-(10**6), traps=[])
 INF = Decimal("inf")
-
-
-def hyper(dtype, options):
-    return make_hyper(dtype, NUMBER, 0.7 if "clip_norm" in options else 1.0, **options)
-
-
-@numba.njit(error_model="numpy")
-def loop(x, g, s, m, b, h):
-    for i in range(x.size):
-        x[i], s[i], m[i], b[i] = step(x[i], g[i], s[i], m[i], b[i], h)
 
 
 # Coordinates --------------------------------------------------------------------------------------
@@ -153,7 +141,7 @@ def error(actual, expected, dtype):
 @each_dtype
 @each_variant
 def test_rule_is_within_the_roundings_of_its_formula(options, dtype):
-    h = hyper(dtype, options)
+    h = make_hyper(dtype, options)
     columns = [np.concatenate(pair) for pair in zip(draw(dtype), edges(dtype), strict=True)]
     counted, worst = 0, dict.fromkeys("xsmb", (0.0, None))
     with localcontext(PRECISION):
@@ -180,13 +168,13 @@ def test_rule_is_within_the_roundings_of_its_formula(options, dtype):
 @each_dtype
 @each_variant
 def test_loop_and_scalar_agree_to_the_last_bit(options, dtype):
-    h = hyper(dtype, options)
+    h = make_hyper(dtype, options)
     special = np.array([[0.5, v, 0.25, 0.125, 0.1] for v in (math.nan, math.inf, -math.inf)], dtype)
     parts = zip(draw(dtype), edges(dtype), special.T, strict=True)
     columns = [np.concatenate((random[:500], *others)) for random, *others in parts]
     scalar = np.array([rule(dtype, h, *c) for c in zip(*columns, strict=True)], dtype).T
     x, g, s, m, b = columns
-    loop(x, g, s, m, b, h)
+    update(x, g, s, m, b, h)
     for a, e in zip((x, s, m, b), scalar, strict=True):
         assert a.dtype == e.dtype
         assert np.array_equal(np.isnan(a), np.isnan(e))
@@ -200,7 +188,7 @@ def test_loop_and_scalar_agree_to_the_last_bit(options, dtype):
 def test_gradient_whose_square_overflows_makes_no_step(options, dtype, sign):
     if "clip_value" in options:  # then no square overflows
         options = {**options, "clip_value": None}
-    h = hyper(dtype, options)
+    h = make_hyper(dtype, options)
     g = sign * 32 * math.sqrt(float(np.finfo(dtype).max))
     x, s, m, b = rule(dtype, h, 1.5, g, 1.0, 0.5, 0.0)
     assert s == math.inf
@@ -213,7 +201,7 @@ def test_gradient_whose_square_overflows_makes_no_step(options, dtype, sign):
 @pytest.mark.parametrize("g", [math.inf, -math.inf, math.nan])
 @each_variant
 def test_gradient_that_is_not_finite(options, dtype, g):
-    h = hyper(dtype, options)
+    h = make_hyper(dtype, options)
     x, s, m, b = rule(dtype, h, 1.5, g, 1.0, 0.5, 0.1)
     if math.isinf(g) and "clip_value" in options:
         assert math.isfinite(x) and math.isfinite(s)
@@ -229,6 +217,6 @@ def test_gradient_that_is_not_finite(options, dtype, g):
 @each_dtype
 @each_variant
 def test_nothing_comes_of_zeros(options, dtype):
-    h = hyper(dtype, options)
+    h = make_hyper(dtype, options)
     for zeros in itertools.product((0.0, -0.0), (0.0, -0.0), (0.0,), (0.0, -0.0), (0.0, -0.0)):
         assert rule(dtype, h, *zeros) == (0, 0, 0, 0)

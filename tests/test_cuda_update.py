@@ -135,12 +135,15 @@ torch.Tensor = Tensor
 current = types.SimpleNamespace(cuda_stream=77)
 torch.cuda = types.SimpleNamespace(current_stream=lambda device: current)
 asked = []
-target = types.SimpleNamespace(external_stream=lambda address: asked.append(address) or address)
+target = types.SimpleNamespace(
+    external_stream=lambda address: asked.append(address) or address,
+    default_stream=lambda: "default",
+)
 device.need_gpu = lambda: target
 leaf = device.read("x", Interface(x, stream=5))
 device.SIMULATED = False  # which knows no streams of others
 plain = device._from_interface("x", Interface(x))
-assert device.stream_of(None, [plain]) == 0
+assert device.stream_of(None, [plain]) == "default"
 assert device.stream_of(None, [plain, leaf]) == 5
 sys.modules["torch"] = torch
 tensor = device._from_interface("x", Tensor(x).detach())
@@ -149,7 +152,7 @@ assert device.stream_of(9, [leaf]) == 9
 assert device.stream_of(types.SimpleNamespace(cuda_stream=11), [leaf]) == 11
 assert device.stream_of(types.SimpleNamespace(ptr=13), [leaf]) == 13
 assert device.stream_of(types.SimpleNamespace(__cuda_stream__=lambda: (0, 15)), [leaf]) == 15
-assert device.stream_of(0, [leaf]) == 0
+assert device.stream_of(0, [leaf]) == "default"
 print(asked)
 """
     assert run_python(STAND_INS + code, **SIMULATOR) == "[5, 77, 9, 11, 13, 15]\n"

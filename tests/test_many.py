@@ -7,6 +7,18 @@ import pickle
 import numba
 import numpy as np
 import pytest
+from forms import (
+    gradient,
+    in_place,
+    jit,
+    jit_gradient,
+    jit_in_place,
+    jit_pair,
+    jit_value,
+    jit_value_32,
+    pair,
+    value,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -106,40 +118,7 @@ def starts(n=2, dtype=float, count=K, seed=0):
     return np.random.default_rng(seed).uniform(-2, 2, (count, n)).astype(dtype)
 
 
-# Objectives: a chain of Rosenbrock's, for one variable a parabola --------------------------------
-
-
-def value(x, a):
-    f = (1 - x[0]) * (1 - x[0])
-    for i in range(x.size - 1):
-        t = x[i + 1] - x[i] * x[i]
-        f += a * t * t + (1 - x[i + 1]) * (1 - x[i + 1])
-    return f
-
-
-def gradient(x, a):
-    g = np.zeros_like(x)
-    g[0] = -2 * (1 - x[0])
-    for i in range(x.size - 1):
-        t = x[i + 1] - x[i] * x[i]
-        g[i] -= 4 * a * t * x[i]
-        g[i + 1] += 2 * a * t - 2 * (1 - x[i + 1])
-    return g
-
-
-def in_place(x, g, a):
-    f = (1 - x[0]) * (1 - x[0])
-    g[0] = -2 * (1 - x[0])
-    for i in range(x.size - 1):
-        t = x[i + 1] - x[i] * x[i]
-        f += a * t * t + (1 - x[i + 1]) * (1 - x[i + 1])
-        g[i] -= 4 * a * t * x[i]
-        g[i + 1] = 2 * a * t - 2 * (1 - x[i + 1])
-    return f
-
-
-def pair(x, a):
-    return value(x, a), gradient(x, a)
+# Objectives, beside the chain of forms.py --------------------------------------------------------
 
 
 def below_zero(x, g, a):
@@ -148,20 +127,6 @@ def below_zero(x, g, a):
         g[i] = -2 * a * (x[i] - 1)
         f -= a * (x[i] - 1) * (x[i] - 1)
     return f
-
-
-jit = numba.njit(cache=True)
-jit_value, jit_gradient, jit_in_place = jit(value), jit(gradient), jit(in_place)
-
-
-@jit
-def jit_pair(x, a):
-    return jit_value(x, a), jit_gradient(x, a)
-
-
-@jit
-def jit_value_32(x, a):
-    return np.float32(jit_value(x, a))
 
 
 @numba.cfunc("float64(intc, CPointer(float64), CPointer(float64), voidptr)", cache=True)

@@ -1,19 +1,15 @@
 """Many problems, some of which go wrong: the others do not notice, and the caller is told."""
 
-import contextlib
 import datetime
 import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 import warnings
 
 import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from processes import interrupt, posix
 from scipy import LowLevelCallable
 from scipy.optimize import Bounds, OptimizeWarning
 from test_faults import OPTION_ROWS, unchanged
@@ -676,7 +672,8 @@ from rmsfast.core import status
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The endless problems begun so far, in memory that worker processes share
-begun = np.frombuffer(mmap.mmap(-1, 60), np.uint8)
+with open("begun", "r+b") as file:
+    begun = np.frombuffer(mmap.mmap(file.fileno(), 60), np.uint8)
 
 @numba.njit
 def bowl_or_slope(x, g, endless, begun):
@@ -699,74 +696,44 @@ def say_when(count):
         time.sleep(0.01)
     print("started", flush=True)
 
-fun = {"compiled": compiled, "python": in_python}[sys.argv[1]]
-workers, vectorize = (None if word == "None" else int(word) for word in sys.argv[2:])
-kinds = np.zeros(60, np.int64)
-# More than there are threads: one after another, none that follows is begun
-kinds[30:40] = range(30, 40)
-x0s = np.random.default_rng(0).uniform(-1, 0.5, (60, 1))
-options = {"jac": True, "lr": 0.05, "maxfun": 10**12}
-how = {"workers": workers, "chunksize": 5, "vectorize": bool(vectorize)}
-minimize_many(fun, x0s[:30], (PerProblem(kinds[:30]), begun), maxiter=1000, **options, **how)
-threading.Thread(target=say_when, args=(2 if workers == 2 else 1,)).start()
-result = minimize_many(fun, x0s, (PerProblem(kinds), begun), maxiter=10**12, **options, **how)
-print("returned", flush=True)
-print(result)
-done = range(60) if vectorize else range(30)
-for k in (k for k in done if not kinds[k]):
-    single = rmsfast.rmsprop(fun, x0s[k], (kinds[k], begun), maxiter=10**12, **options)
-    for name in ("x", "fun", "jac", "nit", "nfev", "njev", "status", "success", "message"):
-        assert np.array_equal(getattr(result, name)[k], single[name]), (k, name)
-    assert result.status[k] != status.INTERRUPTED
-for k in (k for k in range(60) if kinds[k] or k not in done):
-    assert result.status[k] == status.INTERRUPTED, k
-    assert not result.success[k]
-    assert result.message[k] == status.MESSAGE[status.INTERRUPTED]
-    if np.isnan(result.fun[k]):
-        assert result.x[k] == x0s[k] and np.isnan(result.jac[k]).all(), k
-    else:  # the best point until then
-        assert result.fun[k] == fun(result.x[k], kinds[k], begun)[0], k
-for k in () if vectorize else range(40, 60):
-    assert (result.x[k], result.nit[k], result.nfev[k]) == (x0s[k], 0, 0), k
-    assert np.isnan(result.fun[k]), k
-assert result.best.fun <= result.fun[:30].min()
-assert threading.active_count() == 1
-print("as it should be")
+def main():
+    fun = {"compiled": compiled, "python": in_python}[sys.argv[1]]
+    workers, vectorize = (None if word == "None" else int(word) for word in sys.argv[2:])
+    kinds = np.zeros(60, np.int64)
+    # More than there are threads: one after another, none that follows is begun
+    kinds[30:40] = range(30, 40)
+    x0s = np.random.default_rng(0).uniform(-1, 0.5, (60, 1))
+    options = {"jac": True, "lr": 0.05, "maxfun": 10**12}
+    how = {"workers": workers, "chunksize": 5, "vectorize": bool(vectorize)}
+    minimize_many(fun, x0s[:30], (PerProblem(kinds[:30]), begun), maxiter=1000, **options, **how)
+    threading.Thread(target=say_when, args=(2 if workers == 2 else 1,)).start()
+    result = minimize_many(fun, x0s, (PerProblem(kinds), begun), maxiter=10**12, **options, **how)
+    print("returned", flush=True)
+    print(result)
+    done = range(60) if vectorize else range(30)
+    for k in (k for k in done if not kinds[k]):
+        single = rmsfast.rmsprop(fun, x0s[k], (kinds[k], begun), maxiter=10**12, **options)
+        for name in ("x", "fun", "jac", "nit", "nfev", "njev", "status", "success", "message"):
+            assert np.array_equal(getattr(result, name)[k], single[name]), (k, name)
+        assert result.status[k] != status.INTERRUPTED
+    for k in (k for k in range(60) if kinds[k] or k not in done):
+        assert result.status[k] == status.INTERRUPTED, k
+        assert not result.success[k]
+        assert result.message[k] == status.MESSAGE[status.INTERRUPTED]
+        if np.isnan(result.fun[k]):
+            assert result.x[k] == x0s[k] and np.isnan(result.jac[k]).all(), k
+        else:  # the best point until then
+            assert result.fun[k] == fun(result.x[k], kinds[k], begun)[0], k
+    for k in () if vectorize else range(40, 60):
+        assert (result.x[k], result.nit[k], result.nfev[k]) == (x0s[k], 0, 0), k
+        assert np.isnan(result.fun[k]), k
+    assert result.best.fun <= result.fun[:30].min()
+    assert threading.active_count() == 1
+    print("as it should be")
+
+if __name__ == "__main__":
+    main()
 """
-
-
-def interrupt(code, *arguments):
-    """Run code that says "started", interrupt it, and return what it then says."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )  # fmt: skip
-
-    def end():
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    clock = threading.Timer(40, end)  # then it says no more
-    clock.start()
-    try:
-        assert process.stdout.readline() == "started\n", process.stderr.read()
-        time.sleep(0.7)
-        assert process.poll() is None, process.communicate()
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "returned\n", process.stderr.read()
-        out, err = process.stdout.read(), process.stderr.read()
-        process.wait()
-    finally:
-        clock.cancel()
-        end()
-        process.communicate()
-    assert process.returncode == 0, f"it hangs, or fails\n{out}{err}"
-    assert err == ""
-    return out
-
-
-posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
 @posix
@@ -778,8 +745,9 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
         ("python", "None", "0"), ("python", "2", "0"),
     ],
 )  # fmt: skip
-def test_interrupt(objective, workers, vectorize):
-    out = interrupt(INTERRUPTED, objective, workers, vectorize)
+def test_interrupt(tmp_path, objective, workers, vectorize):
+    (tmp_path / "begun").write_bytes(bytes(60))
+    out = interrupt(tmp_path, INTERRUPTED, objective, workers, vectorize)
     assert "60 problems" in out
     left = 10 if vectorize == "1" else 30
     assert f"{left:8d}  {status.MESSAGE[status.INTERRUPTED]}" in out
@@ -822,8 +790,8 @@ assert [(each.status == status.INTERRUPTED).all() for each in results] == [True]
 
 
 @posix
-def test_interrupt_ends_the_chunks():
-    interrupt(INTERRUPTED_CHUNKS)
+def test_interrupt_ends_the_chunks(tmp_path):
+    interrupt(tmp_path, INTERRUPTED_CHUNKS)
 
 
 def test_objective_that_raises_keyboard_interrupt():
@@ -873,9 +841,10 @@ def test_interrupt_of_a_map_is_the_callers():
 # Memory ------------------------------------------------------------------------------------------
 
 MEMORY = """
-import gc, sys, tracemalloc
+import contextlib, gc, sys, tracemalloc
 
 import numba, numpy as np, rmsfast
+from numba.core.runtime import rtsys
 from rmsfast import PerProblem, minimize_chunks, minimize_many
 
 @numba.njit
@@ -934,6 +903,25 @@ parts, _ = peak(lambda: minimize_many(
 print((parts - outputs) / COUNT, "bytes of each problem beyond inputs and outputs, by map")
 assert parts - outputs < 1.5 * BOUND * COUNT
 
+@numba.njit
+def refuses(x, g, a):
+    if x[0] > -10.0:
+        raise ValueError(x[0])
+    return 0.0
+
+def raise_all():  # one exception for each problem, with an argument known at run time
+    with contextlib.suppress(ValueError):
+        minimize_many(rmsfast.Objective(refuses), x0s, (numbers,), workers=2)
+
+allocated = rtsys.get_allocation_stats
+raise_all()
+before = allocated()
+raise_all()
+after = allocated()
+made, freed = after.alloc - before.alloc, after.free - before.free
+print(made, "blocks allocated", freed, "freed")
+assert made > COUNT and made - freed < 100
+
 levels = [resident()]
 for _ in range(6):
     minimize_many(fun, x0s, (numbers,), maxiter=20, **options)
@@ -945,7 +933,7 @@ assert levels[-1] - levels[2] < 4 * 2**20
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="asks /proc")
 def test_memory(run_python):
-    run_python(MEMORY.replace("BOUND", "100"))
+    run_python(MEMORY.replace("BOUND", "100"), NUMBA_NRT_STATS="1")
 
 
 # Objectives that go parallel ---------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Many problems on threads, on processes, and by functions like `map`: never a bit is different."""
 
 import concurrent.futures
+import inspect
 import multiprocessing
 import os
 import pickle
@@ -21,6 +22,8 @@ from tqdm import auto as tqdm
 import rmsfast
 from rmsfast import minimize_many, schedules
 from rmsfast.core import status
+
+multiprocessing.set_forkserver_preload(["rmsfast"])  # processes start at once
 
 # Where other tests of this process have started jax, it says that forks are dangerous.
 pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
@@ -95,24 +98,24 @@ def test_threads_again_and_again():
 
 
 def test_default_is_numbas_number_of_threads(monkeypatch):
-    asked = []
+    started = []
+    start = rmsfast.many.start_new_thread
+    monkeypatch.setattr(
+        rmsfast.many, "start_new_thread", lambda *args: started.append(1) or start(*args)
+    )
 
-    class Pool(concurrent.futures.ThreadPoolExecutor):
-        def __init__(self, count, *args, **kwargs):
-            asked.append(count)
-            super().__init__(count, *args, **kwargs)
+    def threads(workers):
+        started.clear()
+        solve(chain, workers)
+        return len(started)
 
-    monkeypatch.setattr("rmsfast.many.ThreadPoolExecutor", Pool)
     before = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
-        solve(chain, None)
+        assert threads(None) == 1
     finally:
         numba.set_num_threads(before)
-    solve(chain, None)
-    solve(chain, 3)
-    solve(chain, -1)
-    assert asked == [1, before, 3, min(os.cpu_count(), K)]
+    assert [threads(count) for count in (None, 3, -1)] == [before, 3, min(os.cpu_count(), K)]
 
 
 # Functions like map ------------------------------------------------------------------------------
@@ -223,6 +226,7 @@ def test_what_a_function_like_map_is_given():
     found, sizes = [], []
 
     def workers(function, chunks):
+        assert inspect.isfunction(function)  # Ray takes nothing else
         for chunk in chunks:
             sizes.append(len(pickle.dumps(chunk)))
             found.append(function(chunk))
@@ -252,6 +256,10 @@ def raises_for_some(x, a):
 
 def raises_always(x, a):
     raise LookupError("beyond", 3)
+
+
+def value(x, a):
+    return a * float(x @ x)
 
 
 def dies_for_some(x, a):
@@ -312,12 +320,41 @@ def test_if_all_raise_in_processes(pools, name):
         solve(raises_always, 2, 4, jac=True)
 
 
-def test_objective_that_cannot_be_pickled():
-    """It says so, and does not hang."""
+def test_objective_that_cannot_be_imported():
+    """It says so, and starts no process."""
     before = multiprocessing.active_children()
-    with pytest.raises((AttributeError, TypeError, ValueError), match="(?i)pickle|local"):
-        solve(lambda x, a: (float(x @ x), 2 * x), 2, 4, jac=True)
+    local = lambda x, a: (float(x @ x), 2 * x)  # noqa: E731
+    for name, fun, jac in (("fun", local, True), ("jac", value, lambda x, a: 2 * a * x)):
+        with pytest.raises(TypeError, match=f"^{name} must be importable .*<lambda>"):
+            solve(fun, 2, 4, jac=jac)
     assert set(multiprocessing.active_children()) <= set(before)
+
+
+INTERACTIVE = """
+import numpy as np, rmsfast
+from test_many_workers import value
+
+def of_the_session(x, a):
+    return a * float(x @ x), 2.0 * a * x
+
+x0s, own = np.ones((6, 2)), rmsfast.PerProblem(np.arange(1.0, 7.0))
+try:
+    rmsfast.minimize_many(of_the_session, x0s, (own,), jac=True, workers=2)
+except TypeError as error:
+    print(error)
+print(rmsfast.minimize_many(value, x0s, (own,), workers=2).success.all())
+"""
+
+
+def test_objective_of_a_session():
+    """Other processes find what is in modules, and nothing that was typed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", INTERACTIVE], text=True, timeout=60, check=False,
+        capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.stdout.startswith("fun must be importable where workers are processes, got <func")
+    assert done.stdout.endswith("\nTrue\n")
+    assert done.stderr == ""
 
 
 DYING = """
@@ -357,11 +394,32 @@ def run_script(code, tmp_path, seconds, *flags):
 def test_process_that_dies(tmp_path):
     """Killed for its memory, say: that must not be waited for."""
     out = run_script(DYING, tmp_path, 30)
-    assert out.startswith("raised Broken")
+    assert out.startswith(
+        "raised BrokenProcessPool a process ended before its problems were solved"
+    )
+
+
+UNGUARDED = """
+import numpy as np, rmsfast
+
+def fun(x):
+    return float(x @ x), 2.0 * x
+
+try:
+    rmsfast.minimize_many(fun, np.ones((4, 2)), jac=True, workers=2)
+except rmsfast.many.BrokenProcessPool as error:
+    print(error)
+"""
+
+
+def test_program_that_starts_itself_again(tmp_path):
+    """Without a guard each process would start processes: Python ends them, and it is told."""
+    out = run_script(UNGUARDED, tmp_path, 60)
+    assert out.endswith('A program starts processes below if __name__ == "__main__".\n')
 
 
 MAIN = """
-import multiprocessing
+import multiprocessing, threading
 import numpy as np, rmsfast
 from rmsfast import PerProblem, minimize_many
 
@@ -381,7 +439,10 @@ if __name__ == "__main__":
         with multiprocessing.get_context("spawn").Pool(2) as pool:
             result = minimize_many(fun, x0s, (own,), jac=True, workers=pool.map, chunksize=2)
         assert np.array_equal(result.x, expected.x), fun
+    idle = threading.Event()
+    threading.Thread(target=idle.wait).start()  # Python warns of a fork beside it
     result = minimize_many(in_python, x0s, (own,), jac=True, workers=2, chunksize=2)
+    idle.set()
     assert np.array_equal(result.x, expected.x)
     print("as it should be")
 """

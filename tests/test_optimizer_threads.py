@@ -310,6 +310,36 @@ print(counted, count)
     assert run_layer(layer, code, mode) == expected
 
 
+def test_one_reservation_at_a_time(run_layer):
+    code = """
+from contextlib import suppress
+from rmsfast.threads import threads
+
+def reserved():
+    with threads() as count:
+        return count
+
+def elsewhere():
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(reserved).result()
+
+with threads() as count:
+    assert count == 4
+    assert [reserved(), reserved(), elsewhere()] == [1, 1, 1]
+assert [reserved(), elsewhere()] == [4, 4]
+with suppress(LookupError), threads():
+    raise LookupError
+assert reserved() == 4
+true, numba.get_num_threads = numba.get_num_threads, lambda: 1 // 0
+with suppress(ZeroDivisionError):
+    print(reserved())
+numba.get_num_threads = true
+assert reserved() == 4
+print("ok")
+"""
+    assert run_layer(LAYERS[0], code) == "ok\n"
+
+
 # Fork --------------------------------------------------------------------------------------------
 
 FORK = """

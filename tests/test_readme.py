@@ -18,6 +18,7 @@ def test_snippets_run_one_after_the_other():
     for snippet in SNIPPETS:
         exec(compile(snippet, "README.md", "exec"), names)
     np.testing.assert_allclose(names["result"].x, [1.0, 1.0], atol=1e-5)
+    np.testing.assert_allclose(names["fit"].x, [1.0, -2.0, 0.5], atol=1e-5)
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))

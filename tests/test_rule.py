@@ -1,7 +1,6 @@
 """The rule of one coordinate against a naive NumPy RMSProp, and properties that it must have."""
 
 import math
-from typing import Any
 
 import numba
 import numpy as np
@@ -11,40 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from benchmarks.accuracy import VARIANTS
 from rmsfast.core.rule import Hyper, denominator, descent_gradient, mean_square, step
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "rho 0": {"rho": 0.0},
-    "large eps": {"eps": 0.5},
-    "inside": {"eps_in_sqrt": True, "eps": 1e-6},
-    "centered": {"centered": True},
-    "centered inside": {"centered": True, "eps_in_sqrt": True, "eps": 1e-6},
-    "corrected": {"bias_correction": True},
-    "corrected centered": {"bias_correction": True, "centered": True},
-    "momentum": {"momentum": 0.9},
-    "nesterov": {"momentum": 0.9, "nesterov": True},
-    "lr in momentum": {"momentum": 0.9, "lr_in_momentum": True},
-    "lr in nesterov": {"momentum": 0.9, "lr_in_momentum": True, "nesterov": True},
-    "coupled": {"weight_decay": 0.1},
-    "decoupled": {"weight_decay": 0.1, "decoupled": True},
-    "clip value": {"clip_value": 0.3},
-    "clip norm": {"clip_norm": 0.7},
-    "both clips": {"clip_norm": 2.0, "clip_value": 0.1},
-    "clip after decay": {"clip_norm": 0.7, "clip_value": 0.3, "weight_decay": 0.5},
-    "maximize": {"maximize": True},
-    "maximize coupled": {"maximize": True, "weight_decay": 0.1},
-    "maximize decoupled": {"maximize": True, "weight_decay": 0.1, "decoupled": True},
-    "all coupled": {
-        **{"momentum": 0.8, "nesterov": True, "centered": True, "bias_correction": True},
-        **{"weight_decay": 0.02, "clip_norm": 3.0, "clip_value": 0.6, "maximize": True},
-    },
-    "all decoupled": {
-        **{"momentum": 0.8, "nesterov": True, "centered": True, "bias_correction": True},
-        **{"weight_decay": 0.02, "clip_norm": 3.0, "clip_value": 0.6, "eps_in_sqrt": True},
-        **{"decoupled": True, "lr_in_momentum": True, "eps": 1e-4},
-    },
-}
 DTYPES = [np.float64, np.float32]
 GRADIENTS = {"ordinary": 1.0, "tiny": 1e-12, "huge": 1e12, "zero": 0.0}
 

@@ -101,6 +101,7 @@ def test_code_is_reached(code, problem):
 
 # See test_many_faults.py and test_minibatch_faults.py
 ELSEWHERE = (status.OBJECTIVE, status.INTERRUPTED, status.EPOCHS, status.PATIENCE)
+ELSEWHERE += (status.NONFINITE_BATCH,)
 
 
 def test_every_code_is_in_the_tables():

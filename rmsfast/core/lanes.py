@@ -10,7 +10,8 @@ so that no step is spent on nothing.
 
 Measured on one thread, nanoseconds per problem and iteration of Rosenbrock's
 function: 1.0 at n = 2 and 5.4 at n = 10, where one problem after another takes 20
-and 30, and the bare loop, without any decision, 0.7 and 4.6.
+and 30, and the bare loop, without any decision, 0.7 and 4.6: at n = 2 that is what the
+divisions and square roots alone take.
 
 What a lane needs stands in one buffer, row by row at distances known at compile time:
 so LLVM sees that no two rows overlap, without which it vectorises nothing.
@@ -39,6 +40,8 @@ from rmsfast.core.queue import (
     STATUS,
     STOP,
     TAKEN,
+    Found,
+    Problems,
     fetch_add,
 )
 from rmsfast.core.rule import Hyper, step, with_rates
@@ -417,10 +420,10 @@ def driver(
     Returns
     -------
     run : Dispatcher
-        ``run(stacked, order, limits, x0s, lower, upper, blank, rates, scale, buffer,
-        counters, x, fun, jac, ends)``, as `rmsfast.core.queue.queue_driver` but for
-        `buffer`, uint8 and the thread's own. An exception of the objective leaves the
-        loop; the problems that have not ended then keep the status that they had in `ends`.
+        ``run(stacked, problems, start, counters, buffer, found)``, as
+        `rmsfast.core.queue.queue_driver` but for `buffer`, uint8 and the thread's own. An
+        exception of the objective leaves the loop; the problems that have not ended then keep
+        the status that they had in ``found.ends``.
     size : int
         Length of `buffer`, which should begin with a cache line.
     """
@@ -583,7 +586,7 @@ def driver(
         w = _carve(buffer, W0, (rows, lanes), dtype)
         c = _carve(buffer, C0, (WHOLE_ROWS, lanes), np.int64)
         v = _carve(buffer, V0, (VALUE_ROWS, lanes), np.float64)
-        _, limits, x0s, lower, upper, scale = starts
+        (_, limits, x0s, lower, upper), scale = starts
         row = problem if lower.shape[0] > 1 else 0
         T = w.dtype.type
         for i in range(n):
@@ -601,17 +604,17 @@ def driver(
         load(buffer, args, problem, lane)
 
     @plain
-    def finish(buffer: Any, args: Any, out: Any, lane: Any, code: Any) -> None:
+    def finish(buffer: Any, args: Any, found: Any, lane: Any, code: Any) -> None:
         """Write the result of a lane."""
         w = _carve(buffer, W0, (rows, lanes), dtype)
         c = _carve(buffer, C0, (WHOLE_ROWS, lanes), np.int64)
         v = _carve(buffer, V0, (VALUE_ROWS, lanes), np.float64)
-        x, fun_out, jac, ends = out
+        x, fun, jac, ends = found
         p, clock = c[PROBLEM, lane], c[CLOCK, 0]
         for i in range(n):
             w[X * n + i, lane] = w[BEST * n + i, lane]
         f = evaluate_one(buffer, args, lane)  # cheaper than to keep each gradient of the way
-        fun_out[p] = -f if kind.maximize else f
+        fun[p] = -f if kind.maximize else f
         for i in range(n):
             x[p, i] = w[X * n + i, lane]
             jac[p, i] = w[G * n + i, lane]
@@ -622,7 +625,7 @@ def driver(
 
     @plain
     def settle(
-        buffer: Any, state: Any, starts: Any, args: Any, counters: Any, out: Any, active: Any
+        buffer: Any, state: Any, starts: Any, args: Any, counters: Any, found: Any, active: Any
     ) -> int:
         """See to the lanes where something happened; return how many are left."""
         w = _carve(buffer, W0, (rows, lanes), dtype)
@@ -630,7 +633,7 @@ def driver(
         v = _carve(buffer, V0, (VALUE_ROWS, lanes), np.float64)
         flags = _carve(buffer, FLAGS0, (lanes,), np.uint8)
         eights = _carve(buffer, FLAGS0, (lanes // 8,), np.uint64)
-        order = starts[0]
+        order = starts[0].order
         for eight in range(lanes // 8):
             if eights[eight] == 0:
                 continue
@@ -648,8 +651,9 @@ def driver(
                         appoint(c, state, lane, c[CLOCK, 0] - c[BORN, lane])
                     lane += 1
                     continue
-                finish(buffer, args, out, lane, code)
-                fetch_add(counters, DONE)
+                finish(buffer, args, found, lane, code)
+                if code != OUT_OF_RATES:
+                    fetch_add(counters, DONE)
                 place = next_place(counters, order.size)
                 if place < order.size:
                     begin(buffer, state, starts, args, order[place], lane, c[CLOCK, 0] + 1)
@@ -667,31 +671,18 @@ def driver(
         return active
 
     def run(
-        stacked: Any,
-        order: Any,
-        limits: Any,
-        x0s: Any,
-        lower: Any,
-        upper: Any,
-        blank: Any,
-        rates: Any,
-        scale: Any,
-        buffer: Any,
-        counters: Any,
-        x: Any,
-        fun: Any,
-        jac: Any,
-        ends: Any,
+        stacked: Any, problems: Any, start: Any, counters: Any, buffer: Any, found: Any
     ) -> None:
         w = _carve(buffer, W0, (rows, lanes), dtype)
         c = _carve(buffer, C0, (WHOLE_ROWS, lanes), np.int64)
         flags = _carve(buffer, FLAGS0, (lanes,), np.uint8)
         eights = _carve(buffer, FLAGS0, (lanes // 8,), np.uint64)
         buffer, args = borrow(buffer), share(stacked)
-        order = borrow(order)
-        starts = order, borrow(limits), borrow(x0s), borrow(lower), borrow(upper), scale
-        out = borrow(x), borrow(fun), borrow(jac), borrow(ends)
-        state = blank[0]
+        order, limits = borrow(problems.order), borrow(problems.limits)
+        x0s, lower, upper = borrow(problems.x0s), borrow(problems.lower), borrow(problems.upper)
+        starts = Problems(order, limits, x0s, lower, upper), start.scale
+        found = Found(borrow(found.x), borrow(found.fun), borrow(found.jac), borrow(found.ends))
+        rates, state = start.rates, start.blank[0]
         corrections = _corrections(state, limits) if kind.bias_correction else rates
         for word in range(buffer.size // 8):
             _carve(buffer, 0, (buffer.size // 8,), np.int64)[word] = 0
@@ -725,7 +716,7 @@ def driver(
             for eight in range(lanes // 8):
                 happened |= eights[eight]
             if happened:
-                active = settle(buffer, state, starts, args, counters, out, active)
+                active = settle(buffer, state, starts, args, counters, found, active)
                 if due:
                     soonest = NEVER
                     for lane in range(active):
@@ -734,6 +725,6 @@ def driver(
             clock += 1
         c[CLOCK, 0] = clock - 1
         for lane in range(active):  # stopped from outside
-            finish(buffer, args, out, lane, status.RUNNING)
+            finish(buffer, args, found, lane, status.RUNNING)
 
     return cached_by_value(plain(run), function, n, dtype, arguments, shapes, kind, lanes), size

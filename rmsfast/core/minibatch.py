@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -49,8 +48,9 @@ def advance(
     w : ndarray, shape (2 to 5, n)
         The point, the mean square, and what else a step changes.
     kept : ndarray, of the shape of w
-        Is given `w` as it was before the step. Where value or gradient are not
-        finite, it is what `w` becomes: the point before, with what belongs to it.
+        Is given `w` as it was before the step. Where value, gradient or the new
+        point are not finite, it is what `w` becomes: the point before, with what
+        belongs to it.
     g : ndarray, shape (n,)
         The gradient at ``w[X]``.
     state : record of dtype STATE
@@ -71,33 +71,44 @@ def advance(
     for i in range(g.size):
         finite &= abs(g[i]) < np.inf
     if not finite:
-        for row in range(w.shape[0]):
-            for i in range(g.size):  # assignment of whole arrays takes seconds to compile
-                w[row, i] = kept[row, i]
         state.nit = run.kept_nit
         run.averaged = run.kept_averaged
-        state.status = status.NONFINITE
-        return state.status
-    run.loss += f * rows
-    run.rows += rows
+        return _go_back(w, kept, state)
 
     h = hyper_of_step(state, w[X], g)
     if state.plain:
-        _update(w, kept, g, run, plain(h, w.dtype.type))
+        finite = _update(w, kept, g, run, plain(h, w.dtype.type))
     else:
-        _update(w, kept, g, run, h)
+        finite = _update(w, kept, g, run, h)
+    if not finite:
+        return _go_back(w, kept, state)
+    run.loss += f * rows
+    run.rows += rows
     run.kept_nit = state.nit
     state.nit += 1
     run.kept_averaged = run.averaged
     if run.averaging:
-        _average(w, kept, run)
+        _average(w, run)
     return state.status
 
 
 @jit_inline
-def _update(w: np.ndarray, kept: np.ndarray, g: np.ndarray, run: Run, h: Hyper) -> None:
-    """Update the point, by rows of `w`: a call with five arrays takes longer, at small n."""
+def _go_back(w: np.ndarray, kept: np.ndarray, state: State) -> int:
+    for row in range(w.shape[0]):
+        for i in range(w.shape[1]):  # assignment of whole arrays takes seconds to compile
+            w[row, i] = kept[row, i]
+    state.status = status.NONFINITE_BATCH
+    return state.status
+
+
+@jit_inline
+def _update(w: np.ndarray, kept: np.ndarray, g: np.ndarray, run: Run, h: Hyper) -> bool:
+    """Update the point, and return whether it is finite.
+
+    By rows of `w`: a call with five arrays takes longer, at small n.
+    """
     zero = w.dtype.type(0)
+    finite = True
     for i in range(g.size):
         x_i, s_i, m_i, b_i = w[X, i], w[MEAN_SQUARE, i], zero, zero
         kept[X, i], kept[MEAN_SQUARE, i] = x_i, s_i
@@ -107,16 +118,20 @@ def _update(w: np.ndarray, kept: np.ndarray, g: np.ndarray, run: Run, h: Hyper) 
         if h.momentum != 0:
             b_i = w[run.buffer, i]
             kept[run.buffer, i] = b_i
+        if run.averaging:
+            kept[run.average, i] = w[run.average, i]
         x_i, s_i, m_i, b_i = step(x_i, g[i], s_i, m_i, b_i, h)
         w[X, i], w[MEAN_SQUARE, i] = x_i, s_i
         if h.centered:
             w[run.mean, i] = m_i
         if h.momentum != 0:
             w[run.buffer, i] = b_i
+        finite &= abs(x_i) < np.inf
+    return finite
 
 
 @jit_inline
-def _average(w: np.ndarray, kept: np.ndarray, run: Run) -> None:
+def _average(w: np.ndarray, run: Run) -> None:
     """Take the point into the average."""
     decay = run.ema_decay
     if run.averaged == 0:
@@ -124,19 +139,20 @@ def _average(w: np.ndarray, kept: np.ndarray, run: Run) -> None:
     elif math.isnan(decay):
         decay = run.averaged / (run.averaged + 1)
     for i in range(w.shape[1]):
-        a_i = w[run.average, i]
-        kept[run.average, i] = a_i
-        w[run.average, i] = average(a_i, w[X, i], w.dtype.type(decay))
+        w[run.average, i] = average(w[run.average, i], w[X, i], w.dtype.type(decay))
     run.averaged += 1
 
 
 @intrinsic
-def _slices(typingctx: Any, arrays: Any, start: Any, stop: Any) -> Any:
-    """Return rows `start` to `stop` of each of the contiguous arrays, borrowed."""
+def _arguments(typingctx: Any, data: Any, start: Any, stop: Any, others: Any) -> Any:
+    """Return what the objective takes after `x` and `g`: see `minibatch_driver`."""
+    rest, *beside = others
+    mine = types.Tuple((*data, *rest))
+    result = types.Tuple((mine, *beside)) if beside else mine
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         parts = []
-        for kind, value in zip(arrays, cgutils.unpack_tuple(builder, values[0]), strict=True):
+        for kind, value in zip(data, cgutils.unpack_tuple(builder, values[0]), strict=True):
             view = context.make_array(kind)(context, builder, value)
             view.meminfo = context.get_constant_null(types.MemInfoPointer(kind.dtype))
             part = context.compile_internal(
@@ -146,14 +162,18 @@ def _slices(typingctx: Any, arrays: Any, start: Any, stop: Any) -> Any:
                 [view._getvalue(), values[1], values[2]],
             )
             parts.append(part)
-        return context.make_tuple(builder, arrays, parts)
+        first, *more = cgutils.unpack_tuple(builder, values[3])
+        parts += cgutils.unpack_tuple(builder, first)
+        joined = context.make_tuple(builder, mine, parts)
+        if more:
+            joined = context.make_tuple(builder, result, [joined, *more])
+        context.nrt.incref(builder, result, joined)
+        return joined
 
-    return arrays(arrays, types.intp, types.intp), codegen
+    return result(data, types.intp, types.intp, others), codegen
 
 
-@jit_inline
-def _loop(
-    join: Callable[..., tuple[Any, ...]],
+def _run(
     address: int,
     window: tuple[Any, ...],
     others: tuple[Any, ...],
@@ -163,53 +183,16 @@ def _loop(
     rates: np.ndarray,
 ) -> int:
     data, rows, batch_size, first, last = window
-    w, kept, g = arrays
-    w = borrow(w)
-    kept = borrow(kept)
-    g = borrow(g)
+    w, kept, g = borrow(arrays[0]), borrow(arrays[1]), borrow(arrays[2])
     for k in range(first, last):
         if rates.size > 0:
             state.lr = rates[k - first]
         start = k * batch_size
         stop = min(start + batch_size, rows)
-        f = evaluate(address, w[X], g, join(_slices(data, start, stop), others))
+        f = evaluate(address, w[X], g, _arguments(data, start, stop, others))
         if advance(w, kept, g, state, run, f, stop - start) != status.RUNNING:
             return k
     return last
-
-
-@jit_inline
-def _flat(batch: tuple[Any, ...], others: tuple[Any, ...]) -> tuple[Any, ...]:
-    return batch + others[0]
-
-
-@jit_inline
-def _nested(batch: tuple[Any, ...], others: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (batch + others[0], *others[1:])
-
-
-def _run_flat(
-    address: int,
-    window: tuple[Any, ...],
-    others: tuple[Any, ...],
-    arrays: tuple[np.ndarray, ...],
-    state: State,
-    run: Run,
-    rates: np.ndarray,
-) -> int:
-    return _loop(_flat, address, window, others, arrays, state, run, rates)
-
-
-def _run_nested(
-    address: int,
-    window: tuple[Any, ...],
-    others: tuple[Any, ...],
-    arrays: tuple[np.ndarray, ...],
-    state: State,
-    run: Run,
-    rates: np.ndarray,
-) -> int:
-    return _loop(_nested, address, window, others, arrays, state, run, rates)
 
 
 @functools.cache
@@ -240,5 +223,4 @@ def minibatch_driver(signature: Any, data: Any, others: Any) -> Any:
     arrays = types.Tuple((vector.dtype[:, ::1], vector.dtype[:, ::1], vector))
     records = (RECORD, numba.from_dtype(RUN))
     arguments = (types.intp, window, others, arrays, *records, types.float64[::1])
-    run = _run_nested if len(others) > 1 else _run_flat
-    return specialise(run, types.intp(*arguments))
+    return specialise(_run, types.intp(*arguments))

@@ -2,11 +2,11 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
-from numba.core import cgutils
+from numba.core import callconv, cgutils
 
 from rmsfast.core import status
 from rmsfast.core.drivers import RECORD, borrow
@@ -27,6 +27,66 @@ from rmsfast.core.solver import (
 # What is known of each problem when it has ended, and the shared counters
 STATUS, NIT, EVALUATIONS, STALLED = range(4)
 TAKEN, DONE, STOP = range(3)
+
+
+class Problems(NamedTuple):
+    """The problems of a queue.
+
+    Attributes
+    ----------
+    order : ndarray of int64
+        The queue: numbers of problems.
+    limits : ndarray of int64
+        The largest number of evaluations, of all problems or of each.
+    x0s : ndarray, shape (n_problems, n)
+        The starts.
+    lower, upper : ndarray, shape (1, n) or (n_problems, n)
+        Bounds of all problems, or of each.
+    """
+
+    order: np.ndarray
+    limits: np.ndarray
+    x0s: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+class Start(NamedTuple):
+    """How each problem begins.
+
+    Attributes
+    ----------
+    blank : ndarray of dtype STATE, shape (1,)
+        The record of a run that has not begun.
+    rates : ndarray of float64
+        The learning rate of each step; empty, where it is that of the record. A problem that
+        comes to the end of `rates` stays RUNNING.
+    scale : float
+        The mean square at the start.
+    """
+
+    blank: np.ndarray
+    rates: np.ndarray
+    scale: float
+
+
+class Found(NamedTuple):
+    """Where the results are written: row k is that of problem k.
+
+    Attributes
+    ----------
+    x, jac : ndarray, shape (n_problems, n)
+        The best point, and the gradient there.
+    fun : ndarray of float64
+        The value there, negated where it is maximized.
+    ends : ndarray of int64, shape (n_problems, 4)
+        See STATUS.
+    """
+
+    x: np.ndarray
+    fun: np.ndarray
+    jac: np.ndarray
+    ends: np.ndarray
 
 
 @intrinsic
@@ -75,6 +135,15 @@ def pick(typingctx: Any, stacked: Any, k: Any, example: Any) -> Any:
     return example(stacked, types.intp, example), codegen
 
 
+def _forget(context: Any, builder: Any, exception: Any) -> None:
+    """Free an exception with arguments known at run time, 80 bytes, as Numba does on raising it."""
+    members = builder.load(exception)
+    allocated = builder.extract_value(members, callconv.ALLOC_FLAG_IDX)
+    with builder.if_then(builder.icmp_signed(">", allocated, allocated.type(0))):
+        context.nrt.free(builder, builder.extract_value(members, callconv.HASH_BUF_IDX))
+        context.nrt.free(builder, builder.bitcast(exception, cgutils.voidptr_t))
+
+
 @intrinsic
 def _attempt(typingctx: Any, address: Any, x: Any, g: Any, args: Any) -> Any:
     """Call the compiled objective at `address`: the value, and whether it raised."""
@@ -87,13 +156,15 @@ def _attempt(typingctx: Any, address: Any, x: Any, g: Any, args: Any) -> Any:
         function = builder.inttoptr(values[0], prototype.as_pointer())
         unpacked = [values[1], values[2], *cgutils.unpack_tuple(builder, values[3])]
         outcome, f = convention.call_function(builder, function, types.float64, arguments, unpacked)
+        with cgutils.if_unlikely(builder, outcome.is_user_exc):
+            _forget(context, builder, outcome.excinfoptr)
         return context.make_tuple(builder, outcome_type, [f, outcome.is_error])
 
     return outcome_type(address, x, g, args), codegen
 
 
 @jit_inline
-def _start(
+def begin(
     w: np.ndarray, state: State, x0: np.ndarray, lower: np.ndarray, upper: np.ndarray, scale: float
 ) -> None:
     """Lay out the work array of one problem."""
@@ -112,36 +183,40 @@ def _start(
 
 
 @jit_inline
+def write_down(found: Found, k: int, w: np.ndarray, state: State, code: int) -> None:
+    """Write the best point of problem `k`, and how it ended."""
+    for i in range(w.shape[1]):
+        found.x[k, i] = w[X + state.best, i]
+        found.jac[k, i] = w[G + state.best, i]
+    found.fun[k] = state.f_best
+    found.ends[k, STATUS] = code
+    found.ends[k, NIT] = state.nit
+    found.ends[k, EVALUATIONS] = state.evaluations
+    found.ends[k, STALLED] = state.stalled
+
+
+@jit_inline
 def _solve_all(
     advance: Callable[..., int],
-    address: int,
-    stacked: tuple[Any, ...],
-    example: tuple[Any, ...],
-    order: np.ndarray,
-    limits: np.ndarray,
-    x0s: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    blank: np.ndarray,
-    rates: np.ndarray,
-    scale: float,
-    w: np.ndarray,
-    states: np.ndarray,
+    objective: tuple[int, tuple[Any, ...], tuple[Any, ...]],
+    problems: Problems,
+    start: Start,
     counters: np.ndarray,
-    x: np.ndarray,
-    fun: np.ndarray,
-    jac: np.ndarray,
-    ends: np.ndarray,
+    work: tuple[np.ndarray, np.ndarray],
+    found: Found,
 ) -> None:
-    state = states[0]
+    address, stacked, example = objective
+    order, limits, x0s, lower, upper = problems
+    w, states = borrow(work[0]), work[1]
+    rates, state = start.rates, states[0]
     while counters[STOP] == 0:
         place = fetch_add(counters, TAKEN)
         if place >= order.size:
             break
         k = order[place]
-        states[0] = blank[0]
+        states[0] = start.blank[0]
         bounds = k if lower.shape[0] > 1 else 0
-        _start(w, state, x0s[k], lower[bounds], upper[bounds], scale)
+        begin(w, state, x0s[k], lower[bounds], upper[bounds], start.scale)
         state.max_evaluations = limits[bounds]
         args = pick(stacked, k, example)
         raised = False
@@ -156,100 +231,32 @@ def _solve_all(
                     w[G] = np.nan  # whatever was written before
                 break
             advance(w, state, f)
-        x[k] = w[X + state.best]
-        jac[k] = w[G + state.best]
-        fun[k] = state.f_best
-        ends[k, STATUS] = status.OBJECTIVE if raised else state.status
-        ends[k, NIT] = state.nit
-        ends[k, EVALUATIONS] = state.evaluations
-        ends[k, STALLED] = state.stalled
-        fetch_add(counters, DONE)
+        code = status.OBJECTIVE if raised else state.status
+        write_down(found, k, w, state, code)
+        if code != status.RUNNING:
+            fetch_add(counters, DONE)
 
 
 def _solve_auto(
-    address: int,
-    stacked: tuple[Any, ...],
-    example: tuple[Any, ...],
-    order: np.ndarray,
-    limits: np.ndarray,
-    x0s: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    blank: np.ndarray,
-    rates: np.ndarray,
-    scale: float,
-    w: np.ndarray,
-    states: np.ndarray,
+    objective: tuple[int, tuple[Any, ...], tuple[Any, ...]],
+    problems: Problems,
+    start: Start,
     counters: np.ndarray,
-    x: np.ndarray,
-    fun: np.ndarray,
-    jac: np.ndarray,
-    ends: np.ndarray,
+    work: tuple[np.ndarray, np.ndarray],
+    found: Found,
 ) -> None:
-    _solve_all(
-        advance_auto,
-        address,
-        stacked,
-        example,
-        order,
-        limits,
-        x0s,
-        lower,
-        upper,
-        blank,
-        rates,
-        scale,
-        borrow(w),
-        states,
-        counters,
-        x,
-        fun,
-        jac,
-        ends,
-    )
+    _solve_all(advance_auto, objective, problems, start, counters, work, found)
 
 
 def _solve_numeric(
-    address: int,
-    stacked: tuple[Any, ...],
-    example: tuple[Any, ...],
-    order: np.ndarray,
-    limits: np.ndarray,
-    x0s: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    blank: np.ndarray,
-    rates: np.ndarray,
-    scale: float,
-    w: np.ndarray,
-    states: np.ndarray,
+    objective: tuple[int, tuple[Any, ...], tuple[Any, ...]],
+    problems: Problems,
+    start: Start,
     counters: np.ndarray,
-    x: np.ndarray,
-    fun: np.ndarray,
-    jac: np.ndarray,
-    ends: np.ndarray,
+    work: tuple[np.ndarray, np.ndarray],
+    found: Found,
 ) -> None:
-    _solve_all(
-        advance_numeric,
-        address,
-        stacked,
-        example,
-        order,
-        limits,
-        x0s,
-        lower,
-        upper,
-        blank,
-        rates,
-        scale,
-        borrow(w),
-        states,
-        counters,
-        x,
-        fun,
-        jac,
-        ends,
-    )
+    _solve_all(advance_numeric, objective, problems, start, counters, work, found)
 
 
 @functools.cache
@@ -268,20 +275,17 @@ def queue_driver(signature: Any, stacked: Any, auto: bool) -> Any:
     Returns
     -------
     Dispatcher
-        ``run(address, stacked, example, order, limits, x0s, lower, upper, blank, rates,
-        scale, w, states, counters, x, fun, jac, ends)``, which ends when the queue is empty or
-        ``counters[STOP]`` is set. The queue is `order`, numbers of problems. `limits`, the
-        largest number of evaluations, `lower` and `upper` have one row for all problems or one
-        for each; ``blank[0]`` is the record of a run that has not begun; step k of each problem
-        has the learning rate ``rates[k]``, and a problem that comes to the end of `rates` stays
-        RUNNING; `scale` is the mean square at the start; `w` and `states` are the thread's
-        own. Row k of `x`, `fun`, `jac` and `ends` (see STATUS) is that of problem k.
+        ``run((address, stacked, example), problems, start, counters, (w, states), found)`` with
+        `Problems`, `Start` and `Found`, which ends when the queue is empty or ``counters[STOP]``
+        is set. `w` and `states` are the thread's own, `counters` are shared.
     """
     vector, _, *rest = signature.args
-    matrix, whole = vector.dtype[:, ::1], types.int64[::1]
+    matrix, numbers, whole = vector.dtype[:, ::1], types.float64[::1], types.int64[::1]
     records = types.Array(RECORD, 1, "C")
-    starts = (whole, whole, matrix, matrix, matrix, records, types.float64[::1], types.float64)
-    work = (matrix, records, whole)
-    results = (matrix, types.float64[::1], matrix, types.int64[:, ::1])
-    arguments = (types.intp, stacked, types.Tuple(rest), *starts, *work, *results)
-    return specialise(_solve_auto if auto else _solve_numeric, types.void(*arguments))
+    objective = types.Tuple((types.intp, stacked, types.Tuple(rest)))
+    problems = types.NamedTuple((whole, whole, matrix, matrix, matrix), Problems)
+    start = types.NamedTuple((records, numbers, types.float64), Start)
+    work = types.Tuple((matrix, records))
+    found = types.NamedTuple((matrix, numbers, matrix, types.int64[:, ::1]), Found)
+    run = _solve_auto if auto else _solve_numeric
+    return specialise(run, types.void(objective, problems, start, whole, work, found))

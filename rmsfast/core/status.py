@@ -14,6 +14,7 @@ INCONSISTENT = 9
 OBJECTIVE = 10
 EPOCHS = 11
 PATIENCE = 12
+NONFINITE_BATCH = 13
 INTERRUPTED = 98
 CALLBACK = 99  # as in SciPy
 COUNT = 100  # codes are less than this
@@ -48,7 +49,8 @@ MESSAGE = {
     EPOCHS: "Training terminated successfully: all epochs are done.",
     PATIENCE: "Training terminated successfully: the validation loss has stopped falling; the "
     "point where it was lowest is returned.",
-    INTERRUPTED: "Ctrl-C came before this problem was solved; the best point until then is "
-    "returned.",
+    NONFINITE_BATCH: "The loss of a batch, or its gradient, became NaN or infinite; the last point "
+    "before that is returned. Lower lr, clip the gradient, or look for such values in the data.",
+    INTERRUPTED: "Ctrl-C came before the end; what was found until then is returned.",
     CALLBACK: "`callback` raised `StopIteration`.",
 }

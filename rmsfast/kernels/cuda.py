@@ -114,4 +114,4 @@ def update(x: Any, g: Any, s: Any, m: Any, b: Any, h: Hyper, *, stream: Any = No
     kernel = kernels.update_one_kernel(T, P, variant)
     blocks = -(-first.size // kernels.SPAN)
     where = device.stream_of(stream, [*leaves.values()])
-    kernel[blocks, kernels.THREADS, where](tuple(map(np.int64, row)), first.size, numbers)
+    kernels.launch(kernel, blocks, where, tuple(map(np.int64, row)), first.size, numbers)

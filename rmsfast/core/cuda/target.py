@@ -22,7 +22,8 @@ MODULES = {"numba_cuda": "numba.cuda", "numba_cuda_mlir": "numba_cuda_mlir.cuda"
 ASKED = os.environ.get("RMSFAST_CUDA", "")
 SIMULATED = bool(getattr(numba.config, "ENABLE_CUDASIM", 0))
 
-INSTALL = 'install it with pip install "rmsfast[cuda12]" or "rmsfast[cuda13]"'
+EXTRAS = 'pip install "rmsfast[cuda12]" or "rmsfast[cuda13]"'
+INSTALL = f"install it with {EXTRAS}"
 
 
 @functools.cache
@@ -41,7 +42,7 @@ def why_not() -> str:
         # Version 0.6.0 compiles no constructor of a named tuple, such as `rule.Hyper`
         return (
             "the CUDA package numba_cuda_mlir cannot compile the kernels yet: install numba-cuda "
-            f"({INSTALL}), or try a later version with RMSFAST_CUDA=numba_cuda_mlir"
+            f"({EXTRAS}), or try a later version with RMSFAST_CUDA=numba_cuda_mlir"
         )
     try:
         if module.is_available() and len(module.list_devices()) > 0:

@@ -41,6 +41,8 @@ cuda: Any = target()
 
 SPAN = 1024  # elements of one block of an update
 THREADS = 2 if SIMULATED else 256  # of a block; no result depends on it
+# Numba warns of fewer, however little there is to do; blocks beyond the last element do nothing
+MIN_BLOCKS = 1 if SIMULATED else 128
 # What a step decides on the device, for each pass: factor on the gradients (negative: nothing
 # is updated), bias correction, decay of the averages
 CONTROLS = 3
@@ -146,7 +148,7 @@ def update_one_kernel(T: Any, P: Any, v: Variant) -> Any:
     Dispatcher
         Of a kernel ``(row, size, numbers)`` with the addresses of the array's data in `row`, a
         tuple of `COLUMNS` int64; the number of elements; and `numbers` as in `update_kernel`.
-        It is for a block for each `SPAN` elements.
+        It is for a block for each `SPAN` elements, or more.
     """
     is_scaled = v.clip_norm
     span = _span_function(T, P, v)
@@ -182,7 +184,7 @@ def update_kernel(T: Any, P: Any, v: Variant, controlled: bool) -> Any:
         of shape ``(k + 1,)``, the number of each array's first block of `SPAN` elements; in
         `sizes`, int64 of shape ``(k,)``, their elements; `numbers`, a tuple of `T` with what
         stands at `RATE` to `DECAY`; and `control`, `T` of shape ``(CONTROLS,)``. It is for
-        ``blocks[-1]`` blocks of any number of threads.
+        ``blocks[-1]`` blocks or more, of any number of threads.
     """
     is_scaled = v.clip_norm
     span = _span_function(T, P, v)
@@ -245,12 +247,14 @@ def norm_kernel(T: Any, P: Any, weight_decay: bool, maximize: bool) -> Any:
         scale = factor[0] if again else 1.0
         if again and scale == 1.0:
             return
+        block = cuda.blockIdx.x
+        if block >= sums.size:
+            return
         lanes = cuda.shared.array(LANES, types.float64)
         peaks = cuda.shared.array(LANES, types.float64)
         one, zero = T(1), T(0)
         decay = numbers[WEIGHT_DECAY] if weight_decay else zero
         h = Hyper(zero, zero, zero, zero, zero, decay, zero, one, one, *NO_FLAGS[1:], maximize)
-        block = cuda.blockIdx.x
         k = _find_array(blocks, block)
         size = sizes[k]
         first = (block - blocks[k]) * BLOCK
@@ -296,10 +300,10 @@ def settle_kernel() -> Any:
     -------
     Dispatcher
         Of a kernel ``(sums, tops, factor, again, last, rhos, bounds, skips, counts, control32,
-        control64)``, for one block of any number of threads. First it is called with `again`
-        False, where ``factor[0]`` becomes a power of two that keeps squares from over- and
-        underflow; if `norm_kernel` is to use that, a second time with `again` True. Where `last`
-        is True it writes a row of `CONTROLS` numbers for each of `rhos` into `control32` and
+        control64)``, of which only the first block works, with any number of threads. First it is
+        called with `again` False, where ``factor[0]`` becomes a power of two that keeps squares
+        from over- and underflow; if `norm_kernel` is to use that, a second time with `again` True.
+        Where `last` is True it writes a row of `CONTROLS` numbers for each of `rhos` into `control32` and
         `control64`, and counts in `counts`, int64 of shape ``(2,)``, the update, or, if `skips`
         and a gradient is not finite, that it is skipped. `bounds` holds what stands at
         `CLIP_NORM` to `UNDERFLOW`.
@@ -318,6 +322,8 @@ def settle_kernel() -> Any:
         control32: np.ndarray,
         control64: np.ndarray,
     ) -> None:
+        if cuda.blockIdx.x > 0:
+            return
         lanes = cuda.shared.array(LANES, types.float64)
         peaks = cuda.shared.array(LANES, types.float64)
         for lane in range(cuda.threadIdx.x, LANES, cuda.blockDim.x):
@@ -367,3 +373,20 @@ def fill_kernel(T: Any) -> Any:
             array[i] = T(value)
 
     return cuda.jit(fill)
+
+
+def launch(kernel: Any, blocks: int, stream: Any, *arguments: Any) -> None:
+    """Start a kernel of this module.
+
+    Parameters
+    ----------
+    kernel : Dispatcher
+        It does nothing in blocks beyond those needed.
+    blocks : int
+        That are needed.
+    stream : stream or 0
+        Of Numba.
+    *arguments
+        Of the kernel.
+    """
+    kernel[max(blocks, MIN_BLOCKS), THREADS, stream](*arguments)
