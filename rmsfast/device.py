@@ -44,9 +44,12 @@ def _interface(array: Any) -> Any:
     """Return what the array interface of CUDA says, or None if `array` has none."""
     if SIMULATED and hasattr(array, "_ary"):  # an array on the simulated device
         return array._ary.__array_interface__
-    # a tensor that has a gradient refuses to say where it is
-    array = array.detach() if hasattr(array, "detach") else array
-    return getattr(array, "__cuda_array_interface__", None)
+    return getattr(_without_history(array), "__cuda_array_interface__", None)
+
+
+def _without_history(array: Any) -> Any:
+    """Return a tensor of PyTorch as it is: one that has a gradient refuses to say where it is."""
+    return array.detach() if getattr(array, "requires_grad", False) else array
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ def address_of(array: Any) -> int:
     return int(array.__cuda_array_interface__["data"][0])
 
 
-def read(label: str, array: Any) -> Leaf:
+def read(label: str, array: Any, stream: int) -> Leaf:
     """Return where an array on a GPU is.
 
     Parameters
@@ -195,6 +198,8 @@ def read(label: str, array: Any) -> Leaf:
         What the caller calls it.
     array : object
         With ``__cuda_array_interface__`` or DLPack.
+    stream : int
+        Address of the stream that is asked for, 0: none.
 
     Raises
     ------
@@ -213,7 +218,7 @@ def read(label: str, array: Any) -> Leaf:
             raise ValueError(
                 f"{label} must be on the current device, number {current}, got one on {number}"
             )
-    leaf = _from_interface(label, array) or _from_dlpack(label, array)
+    leaf = _from_interface(label, array) or _from_dlpack(label, array, stream)
     if not leaf.is_dense:
         raise ValueError(
             f"{label} must fill one piece of memory on the GPU, got shape {leaf.shape} and strides "
@@ -255,11 +260,9 @@ class _Tensor(ctypes.Structure):  # DLTensor of dlpack.h, with which a DLManaged
     ]
 
 
-def _from_dlpack(label: str, array: Any) -> Leaf:
-    if hasattr(array, "detach"):
-        array = array.detach()
+def _from_dlpack(label: str, array: Any, stream: int) -> Leaf:
     # The capsule is not consumed: it frees its part of the tensor with `owner`.
-    capsule = array.__dlpack__(stream=LEGACY_STREAM)
+    capsule = _without_history(array).__dlpack__(stream=stream or LEGACY_STREAM)
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     tensor = _Tensor.from_address(pointer(capsule, b"dltensor"))
@@ -288,36 +291,48 @@ def _framework_stream(array: Any) -> int:
     return int(torch.cuda.current_stream(array.device).cuda_stream)
 
 
-def stream_of(stream: Any, leaves: list[Leaf]) -> Any:
-    """Return the stream to work on, for Numba.
+def address_of_stream(stream: Any) -> int:
+    """Return the address of a stream, 0 for None and the default stream.
 
     Parameters
     ----------
     stream : object, int or None
-        What the caller gave: a stream of Numba, CuPy or PyTorch, anything with
-        ``__cuda_stream__``, or the address of one.
-    leaves : list of Leaf
-        If None was given: the first that has a stream decides, else the default
-        stream is taken.
+        A stream of Numba, CuPy or PyTorch, anything with ``__cuda_stream__``, or the address of
+        one.
 
     Raises
     ------
     TypeError
-        If `stream` is none.
+        If it is none.
     """
-    if stream is None:
-        stream = next((leaf.stream for leaf in leaves if leaf.stream), 0)
-    elif hasattr(stream, "auto_synchronize"):  # Numba
-        return stream
-    elif hasattr(stream, "__cuda_stream__"):
-        stream = stream.__cuda_stream__()[1]
+    address = 0 if stream is None else stream
+    if hasattr(stream, "__cuda_stream__"):
+        address = stream.__cuda_stream__()[1]
     elif hasattr(stream, "cuda_stream"):  # PyTorch
-        stream = stream.cuda_stream
+        address = stream.cuda_stream
     elif hasattr(stream, "ptr"):  # CuPy
-        stream = stream.ptr
-    if isinstance(stream, bool) or not isinstance(stream, int) or stream < 0:
+        address = stream.ptr
+    elif SIMULATED and hasattr(stream, "auto_synchronize"):
+        address = 0
+    if isinstance(address, bool) or not isinstance(address, int) or address < 0:
         raise TypeError(f"stream must be a CUDA stream or its address, got {stream!r}")
-    return 0 if SIMULATED else _numba_stream(int(stream))
+    return int(address)
+
+
+def stream_of(address: int | None, leaves: list[Leaf]) -> Any:
+    """Return the stream to work on, for Numba.
+
+    Parameters
+    ----------
+    address : int or None
+        Of the stream that is asked for. None: the first array that has a stream decides, else
+        the default stream is taken.
+    leaves : list of Leaf
+        The arrays.
+    """
+    if address is None:
+        address = next((leaf.stream for leaf in leaves if leaf.stream), 0)
+    return 0 if SIMULATED else _numba_stream(address)
 
 
 @functools.lru_cache(maxsize=64)  # Numba looks a launch up by the identity of its stream

@@ -396,12 +396,14 @@ class RMSProp:
             raise NotImplementedError("lazy_decay=True takes NumPy arrays, got arrays on a GPU")
         rates = self._current_rates()
         tree = self._tree or Tree.of(params)
+        asked = device.address_of_stream(stream)
+        given = {"params": params, "grads": grads}
         leaves: list[list[Any]] = [
-            [device.read(tree.label(name, k), a) for k, a in enumerate(tree.leaves(name, arrays))]
-            for name, arrays in (("params", params), ("grads", grads))
+            [device.read(tree.label(n, k), a, asked) for k, a in enumerate(tree.leaves(n, arrays))]
+            for n, arrays in given.items()
         ]
         xs, gs = leaves
-        stream = device.stream_of(stream, xs)
+        stream = device.stream_of(None if stream is None else asked, xs)
         signature = [[(a.dtype, a.shape, a.strides, a.writeable) for a in each] for each in leaves]
         is_new = not self._passes or signature != self._signature
         if is_new:

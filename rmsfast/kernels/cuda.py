@@ -74,7 +74,8 @@ def update(x: Any, g: Any, s: Any, m: Any, b: Any, h: Hyper, *, stream: Any = No
     used = {"x": x, "g": g, "s": s}
     used |= {"m": m} if h.centered else {}
     used |= {"b": b} if h.momentum != 0 else {}
-    leaves = {name: device.read(name, array) for name, array in used.items()}
+    asked = device.address_of_stream(stream)
+    leaves = {name: device.read(name, array, asked) for name, array in used.items()}
     first = leaves["x"]
     if first.dtype not in DTYPES:
         raise TypeError(f"x must be float64, float32 or float16, got {first.dtype}")
@@ -113,5 +114,5 @@ def update(x: Any, g: Any, s: Any, m: Any, b: Any, h: Hyper, *, stream: Any = No
         numbers = tuple(map(T, (*h[: cpu.DECAY], 0.0)))
     kernel = kernels.update_one_kernel(T, P, variant)
     blocks = -(-first.size // kernels.SPAN)
-    where = device.stream_of(stream, [*leaves.values()])
+    where = device.stream_of(None if stream is None else asked, [*leaves.values()])
     kernels.launch(kernel, blocks, where, tuple(map(np.int64, row)), first.size, numbers)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.gpu
 
 DTYPES = [np.float64, np.float32, np.float16, np.complex128, np.complex64]
 N = 40 if SIMULATED else 100_003
-LONG = 5000 if SIMULATED else 3_000_001  # more than one block, also of the norm
+LONG = 4100 if SIMULATED else 3_000_001  # more than one block, also of the norm
 # A multiplication and an addition are one operation on a GPU, and pow is within 2 ulp
 ULPS = 8
 # Of the mean square: the variance of a first gradient alone is nothing but rounding
@@ -131,7 +131,7 @@ def test_everything_at_once(dtype):
     cpu, gpu = both(**options)
     x = {name: draw(rng, shape, dtype) for name, shape in shapes.items()}
     y = {name: cuda.to_device(value) for name, value in x.items()}
-    for _ in range(3):
+    for _ in range(2):
         g = {name: draw(rng, shape, dtype) for name, shape in shapes.items()}
         cpu.update(x, g)
         gpu.update(y, {name: cuda.to_device(value) for name, value in g.items()})
@@ -204,8 +204,9 @@ def test_norms_that_squares_cannot_hold(size):
 
 
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5}], ids=["", "clip_norm"])
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-@each_real
+@pytest.mark.parametrize(
+    ("dtype", "wrong"), [(np.float64, -np.inf), (np.float32, np.nan), (np.float16, np.inf)]
+)
 def test_skipped_updates(dtype, wrong, options):
     """What is skipped is decided on the GPU, and so is the number of the update."""
     rng = np.random.default_rng(7)

@@ -303,10 +303,10 @@ def settle_kernel() -> Any:
         control64)``, of which only the first block works, with any number of threads. First it is
         called with `again` False, where ``factor[0]`` becomes a power of two that keeps squares
         from over- and underflow; if `norm_kernel` is to use that, a second time with `again` True.
-        Where `last` is True it writes a row of `CONTROLS` numbers for each of `rhos` into `control32` and
-        `control64`, and counts in `counts`, int64 of shape ``(2,)``, the update, or, if `skips`
-        and a gradient is not finite, that it is skipped. `bounds` holds what stands at
-        `CLIP_NORM` to `UNDERFLOW`.
+        Where `last` is True it writes a row of `CONTROLS` numbers for each of `rhos` into
+        `control32` and `control64`, and counts in `counts`, int64 of shape ``(2,)``, the update,
+        or, if `skips` and a gradient is not finite, that it is skipped. `bounds` holds what stands
+        at `CLIP_NORM` to `UNDERFLOW`.
     """
 
     def settle(
