@@ -88,7 +88,7 @@ def advance(
     state.nit += 1
     run.kept_averaged = run.averaged
     if run.averaging:
-        _average(w, kept, run)
+        _average(w, run)
     return state.status
 
 
@@ -118,6 +118,8 @@ def _update(w: np.ndarray, kept: np.ndarray, g: np.ndarray, run: Run, h: Hyper) 
         if h.momentum != 0:
             b_i = w[run.buffer, i]
             kept[run.buffer, i] = b_i
+        if run.averaging:
+            kept[run.average, i] = w[run.average, i]
         x_i, s_i, m_i, b_i = step(x_i, g[i], s_i, m_i, b_i, h)
         w[X, i], w[MEAN_SQUARE, i] = x_i, s_i
         if h.centered:
@@ -129,7 +131,7 @@ def _update(w: np.ndarray, kept: np.ndarray, g: np.ndarray, run: Run, h: Hyper) 
 
 
 @jit_inline
-def _average(w: np.ndarray, kept: np.ndarray, run: Run) -> None:
+def _average(w: np.ndarray, run: Run) -> None:
     """Take the point into the average."""
     decay = run.ema_decay
     if run.averaged == 0:
@@ -137,9 +139,7 @@ def _average(w: np.ndarray, kept: np.ndarray, run: Run) -> None:
     elif math.isnan(decay):
         decay = run.averaged / (run.averaged + 1)
     for i in range(w.shape[1]):
-        a_i = w[run.average, i]
-        kept[run.average, i] = a_i
-        w[run.average, i] = average(a_i, w[X, i], w.dtype.type(decay))
+        w[run.average, i] = average(w[run.average, i], w[X, i], w.dtype.type(decay))
     run.averaged += 1
 
 
