@@ -1,4 +1,4 @@
-"""The update on a GPU, in Numba's simulator: the tests of tests/gpu, and what needs no GPU."""
+"""Tests of tests/gpu in Numba's simulator, and of the update what needs no GPU."""
 
 import os
 import re
@@ -12,11 +12,18 @@ TESTS = Path(__file__).parent
 SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1"}
 
 
-def test_the_tests_of_the_gpu_pass_in_the_simulator():
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [
+        ("test_update", r"\d{3} passed in .*"),
+        ("test_many_problems", r"\d{3} passed, 2 skipped in .*"),
+    ],
+)
+def test_the_tests_of_the_gpu_pass_in_the_simulator(name, result):
     """In a process of its own: the switch is read when Numba is imported."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:xdist"]
     process = subprocess.run(
-        [*command, str(TESTS / "gpu" / "test_update.py")],
+        [*command, str(TESTS / "gpu" / f"{name}.py")],
         env={**os.environ, **SIMULATOR},
         cwd=TESTS.parent,
         capture_output=True,
@@ -25,7 +32,7 @@ def test_the_tests_of_the_gpu_pass_in_the_simulator():
     )
     last = process.stdout.strip().splitlines()[-1] if process.stdout.strip() else ""
     assert process.returncode == 0, process.stdout + process.stderr
-    assert re.fullmatch(r"\d{3} passed in .*", last), process.stdout
+    assert re.fullmatch(result, last), process.stdout
 
 
 def test_the_example_of_the_kernels_runs(run_python):
