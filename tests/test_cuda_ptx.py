@@ -1,7 +1,6 @@
 """Every kernel of the update compiles to PTX, without a GPU: the simulator does not type-check."""
 
 import re
-from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -43,22 +42,6 @@ def variant_of(name):
     more = VARIANTS["all coupled" if name == "everything" else name]
     v = Pass(0, RMSPropOptions(lr=0.1, **more), np.float64, None).variant
     return v._replace(**FLAGS) if name == "everything" else v
-
-
-@pytest.fixture
-def compile_ptx(monkeypatch):
-    """Compile a kernel, or a Python function, for a capability: the text of the PTX."""
-    cuda = target()
-    assert cuda is not None, "these tests need numba-cuda, which the extra `test` brings"
-
-    def compile_for(kernel, signature, cc):
-        device = SimpleNamespace(compute_capability=cc)
-        monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
-        ptx, _ = cuda.compile_ptx(getattr(kernel, "py_func", kernel), signature, cc=cc)
-        assert f".target sm_{cc[0]}{cc[1]}" in ptx
-        return ptx
-
-    return compile_for
 
 
 def assert_float32_only(ptx):

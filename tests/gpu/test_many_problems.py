@@ -20,8 +20,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*encountered in scalar:RuntimeWarning"),
 ]
 
-MANY = 20 if SIMULATED else 100_000  # more than there are threads, which refill
-SOME = 20 if SIMULATED else 3000
+MANY = 10 if SIMULATED else 100_000  # more than there are threads, which refill
+SOME = 4 if SIMULATED else 3000
 compiled = pytest.mark.skipif(SIMULATED, reason="the simulator compiles nothing")
 
 
