@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: ``sphinx-build -W --keep-going -b html docs build/docs``."""
+"""How Sphinx builds the documentation: ``python -m sphinx -W -b html docs build/docs``."""
 
 import itertools
 import pathlib

@@ -2,6 +2,7 @@
 
 from rmsfast import kernels, objectives, plot, schedules
 from rmsfast.compare import Comparison, compare
+from rmsfast.config import show_config
 from rmsfast.many import ManyResult, PerProblem, minimize_chunks, minimize_many
 from rmsfast.minibatch import minimize_minibatch
 from rmsfast.minimize import rmsprop
@@ -34,6 +35,7 @@ __all__ = [
     "plot",
     "rmsprop",
     "schedules",
+    "show_config",
     "starts",
 ]
 __version__ = "0.1.0"

@@ -7,10 +7,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from mmap import mmap
 from typing import Any, NamedTuple, TypeVar
 
 import numba
 import numpy as np
+from scipy.sparse import issparse
 
 from rmsfast.core.shuffle import permutation
 
@@ -87,16 +89,16 @@ class Batches:
         self._row_bytes = max(1, sum(a.nbytes // len(a) for a in arrays))
         self._window = self._whole_batches(WINDOW_BYTES)
         self._block = self._whole_batches(BLOCK_BYTES) if mapped else self.total
-        self._in_place = mapped or all(map(_is_ready, arrays))
+        self._blocks = max(1, self.total // self._block)  # of which the last has the rest too
 
     def _whole_batches(self, size: int) -> int:
         """Return the number of rows that take about `size` bytes."""
         return max(1, size // self._row_bytes // self.batch_size) * self.batch_size
 
-    def first(self) -> tuple[np.ndarray, ...]:
-        """Return a copy of the first rows, of the types that all batches have."""
-        whole = _Block(self.arrays, 0, self.batch_size, None, False, None)
-        return self._gather(whole, 0, self.batch_size, self._buffers(self.batch_size)).data
+    def sample(self) -> tuple[np.ndarray, ...]:
+        """Return a copy of the first row, of the types that all batches have."""
+        whole = _Block(self.arrays, 0, 1, None, False, None)
+        return self._gather(whole, 0, 1, self._buffers(1)).data
 
     def windows(
         self, epochs: int, rng: np.random.Generator | None
@@ -115,21 +117,23 @@ class Batches:
         Window
             Its number of rows is a multiple of the batch size, but for the last
             of an epoch. Rows of a mapped file are shuffled within blocks of
-            64 MiB, and the blocks among each other, a short one last.
+            64 MiB, and the blocks among each other, but for the last.
         """
-        single = self._block >= self.total and self._window >= self.rows
-        copies = rng is not None or not self._in_place
+        single = self._blocks == 1 and self._window >= self.rows
         with ExitStack() as stack:
             reader = gatherers = None
             if not single:  # one thread draws, in order; others gather
                 reader = stack.enter_context(ThreadPoolExecutor(1))
-                count = min(AHEAD, numba.get_num_threads() - 1)
-                if copies and count > 0:
+                # (`numba.get_num_threads` would start Numba's: after that GNU OpenMP forbids fork.)
+                threads: Any = numba.config
+                windows = -(-self.rows // self._window)
+                count = min(AHEAD, threads.NUMBA_NUM_THREADS - 1, windows)
+                if count > 0:
                     gatherers = stack.enter_context(ThreadPoolExecutor(count))
-            depth = AHEAD if gatherers else 0
+            depth = count if gatherers else 0
             rows = min(self._window, self.rows)
-            ring = [self._buffers(rows) if copies else None for _ in range(depth + 1)]
-            blocks = _ahead(reader, self._blocks(epochs, rng), 1)
+            ring = [self._buffers(rows) for _ in range(depth + 1)]
+            blocks = _ahead(reader, self._readers(epochs, rng), 1)
             yield from _ahead(gatherers, self._cut(blocks, ring), depth)
 
     def _buffers(self, rows: int) -> tuple[np.ndarray, ...]:
@@ -138,31 +142,31 @@ class Batches:
         dtypes = [a.dtype.newbyteorder("=") for a in self.arrays]
         return tuple(map(np.empty, shapes, dtypes))
 
-    def _blocks(
+    def _readers(
         self, epochs: int, rng: np.random.Generator | None
     ) -> Iterator[Callable[[], _Block]]:
         """Return tasks that read the blocks of some epochs; they must run in this order."""
         for _ in range(epochs):
-            starts = np.arange(0, self.rows, self._block)  # a block that is dropped is not read
-            for k in range(len(starts)):
-                yield partial(self._read, starts, k, rng)
+            numbers = np.arange(self._blocks)
+            for k in range(self._blocks):
+                yield partial(self._read, numbers, k, rng)
 
-    def _read(self, starts: np.ndarray, k: int, rng: np.random.Generator | None) -> _Block:
+    def _read(self, numbers: np.ndarray, k: int, rng: np.random.Generator | None) -> _Block:
         """Bring the k-th block of an epoch into memory, and draw its order."""
-        if k == 0 and rng is not None and len(starts) > 1:
-            full = self.total // self._block
-            starts[:full] = starts[_permutation(rng, full)]
-        start = int(starts[k])
-        stop = min(start + self._block, self.total)
-        rows = stop - start - (self.dropped if stop == self.total else 0)
+        if k == 0 and rng is not None and self._blocks > 1:  # the last remains so
+            numbers[:-1] = draw_order(rng, self._blocks - 1)
+        start = int(numbers[k]) * self._block
+        is_last = k + 1 == self._blocks
+        stop = self.total if is_last else start + self._block
+        rows = stop - start - (self.dropped if is_last else 0)
         data = tuple(a[start:stop] for a in self.arrays)
         if self.mapped:
-            data = tuple(np.array(a, a.dtype.newbyteorder("="), order="C") for a in data)
-        order = None if rng is None else _permutation(rng, stop - start)
-        return _Block(data, start, rows, order, k + 1 == len(starts), generator_state(rng))
+            data = tuple(np.array(a, order="C") for a in data)
+        order = None if rng is None else draw_order(rng, stop - start)
+        return _Block(data, start, rows, order, is_last, generator_state(rng))
 
     def _cut(
-        self, blocks: Iterator[_Block], ring: list[tuple[np.ndarray, ...] | None]
+        self, blocks: Iterator[_Block], ring: list[tuple[np.ndarray, ...]]
     ) -> Iterator[Callable[[], Window]]:
         """Return tasks that gather the windows of blocks, each into the next of the ring."""
         number = 0
@@ -174,23 +178,24 @@ class Batches:
                 yield partial(self._gather, block, start, stop, buffers)
 
     def _gather(
-        self, block: _Block, start: int, stop: int, buffers: tuple[np.ndarray, ...] | None
+        self, block: _Block, start: int, stop: int, buffers: tuple[np.ndarray, ...]
     ) -> Window:
-        """Return some rows of a block in its order, copied into the buffers if there are any."""
-        data = tuple(a[start:stop] for a in block.data) if buffers is None else buffers
+        """Copy some rows of a block, in its order, into the buffers."""
         origin: Any = block.start + start
         if block.order is not None:
             origin = block.start + block.order[start:stop]
-        for a, buffer in zip(block.data, buffers or (), strict=False):
+        for a, buffer in zip(block.data, buffers, strict=True):
             part = buffer[: stop - start]
             if block.order is None:
                 part[...] = a[start:stop]
-            elif a.dtype.isnative:  # "clip" is the mode that writes straight into `out`
+            elif a.dtype.isnative and a.flags.c_contiguous:
+                # "clip" is the mode that writes straight into `out`. Of an array that is not
+                # contiguous `take` copies the whole first.
                 np.take(a, block.order[start:stop], 0, out=part, mode="clip")
             else:
                 part[...] = a[block.order[start:stop]]
         ends_epoch = block.ends_epoch and stop == block.rows
-        return Window(data, stop - start, origin, ends_epoch, block.rng_state)
+        return Window(buffers, stop - start, origin, ends_epoch, block.rng_state)
 
 
 def read_data(name: str, data: Any) -> tuple[tuple[np.ndarray, ...], bool]:
@@ -210,12 +215,21 @@ def read_data(name: str, data: Any) -> tuple[tuple[np.ndarray, ...], bool]:
     arrays: list[np.ndarray] = []
     for k, part in enumerate(parts):
         label = f"{name}[{k}]" if parts is data else name
+        if issparse(part) or isinstance(part, np.ma.MaskedArray):
+            raise TypeError(f"{label} must be dense and without mask, got {type(part).__name__}")
         try:
             array = np.asarray(part)
         except ValueError as error:
             raise ValueError(f"{label} must be an array, got rows of different lengths") from error
+        except (TypeError, RuntimeError) as error:
+            raise TypeError(f"{label} must be an array, or become one: {error}") from error
         if array.dtype.kind not in "biufc":
             raise TypeError(f"{label} must hold numbers, got dtype {array.dtype}")
+        if array.ndim == 0 and parts is data:
+            raise ValueError(
+                f"{name} must be an array or a tuple of arrays, got {array} in a "
+                f"{type(data).__name__}"
+            )
         if array.ndim == 0 or len(array) == 0:
             raise ValueError(f"{label} must have at least one row, got shape {array.shape}")
         if len(array) != len(arrays[0] if arrays else array):
@@ -223,7 +237,16 @@ def read_data(name: str, data: Any) -> tuple[tuple[np.ndarray, ...], bool]:
                 f"{label} must have as many rows as {name}[0], {len(arrays[0])}, got {len(array)}"
             )
         arrays.append(array)
-    return tuple(arrays), any(isinstance(part, np.memmap) for part in parts)
+    return tuple(arrays), any(map(_is_mapped, arrays))
+
+
+def _is_mapped(array: Any) -> bool:
+    """Whether the array is part of a mapped file."""
+    while array is not None:
+        if isinstance(array, mmap) or getattr(array, "_mmap", None) is not None:
+            return True
+        array = getattr(array, "base", None)
+    return False
 
 
 def generator_state(rng: np.random.Generator | None) -> Any:
@@ -231,15 +254,29 @@ def generator_state(rng: np.random.Generator | None) -> Any:
     return None if rng is None else rng.bit_generator.state
 
 
-def _is_ready(array: np.ndarray) -> bool:
-    """Whether compiled code can take rows of the array as they are."""
-    return array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
+def generator_of_orders(rng: Any) -> np.random.Generator:
+    """Return a generator seeded by one draw from the caller's.
+
+    Nobody else draws from it, so that threads may draw ahead.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `rng` is neither None, nor an int of at least 0, nor a Generator.
+    """
+    try:
+        seed = np.random.default_rng(rng).integers(0, 2**32, 4, np.uint32)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng must be None, an int of at least 0 or a numpy Generator, got {rng!r}"
+        ) from None
+    return np.random.default_rng(seed)
 
 
-def _permutation(rng: np.random.Generator, n: int) -> np.ndarray:
+def draw_order(generator: np.random.Generator, n: int) -> np.ndarray:
     """Draw a permutation of 0, 1, ..., n - 1."""
     order = np.empty(n, np.int64)
-    permutation(rng.integers(0, 2**64, n, np.uint64), order)
+    permutation(generator.integers(0, 2**64, n, np.uint64), order)
     return order
 
 

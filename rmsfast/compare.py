@@ -15,7 +15,7 @@ from scipy.optimize import OptimizeResult, OptimizeWarning, minimize, show_optio
 from rmsfast.minimize import rmsprop
 from rmsfast.objective import Objective
 from rmsfast.options import check_number
-from rmsfast.plot import convergence
+from rmsfast.plot import convergence, lowest_known
 from rmsfast.rivals import adagrad, gradient_descent, momentum
 from rmsfast.solver import check_bounds, check_start
 
@@ -23,6 +23,13 @@ OURS: dict[str, Callable[..., OptimizeResult]] = {
     method.__name__: method for method in (rmsprop, gradient_descent, momentum, adagrad)
 }
 MESSAGE_WIDTH = 60  # of the table
+FOR_ALL = "it is the same for all methods, an argument of compare"
+NO_OPTIONS = {  # arguments of scipy.optimize.minimize that are no options, and what to say of them
+    **dict.fromkeys(("fun", "x0", "args", "jac", "bounds"), FOR_ALL),
+    **dict.fromkeys(("hess", "hessp", "constraints"), "compare takes none"),
+    "callback": "compare takes none; its results hold all iterates, allvecs",
+    "options": "give each of them by its name, as maxiter=100",
+}
 
 
 class Row(NamedTuple):
@@ -167,10 +174,11 @@ def compare(
         As in `scipy.optimize.minimize`: each method's own tolerance.
     minimum : float, optional
         The lowest value of the objective, if known: the table and the drawing
-        show the distance from it.
+        show the distance from it. Default: what is known of a function of
+        `rmsfast.objectives`.
     **options
-        Options for all methods, such as `maxiter`. A method's own come before
-        them.
+        Options for all methods, such as `maxiter`, by their names. A method's
+        own come before them.
 
     Returns
     -------
@@ -180,7 +188,7 @@ def compare(
     Raises
     ------
     TypeError
-        If an argument is of the wrong type.
+        If an argument is of the wrong type, or is given as an option.
     ValueError
         If `methods` is empty, holds an unknown name, or the same label twice; if
         a method does not take one of its options, or bounds; or if an argument is
@@ -214,7 +222,6 @@ def compare(
     ...         "momentum": {"lr": 0.001},
     ...         "L-BFGS-B": {"gtol": 1e-5},
     ...     },
-    ...     minimum=0.0,
     ...     maxiter=5000,
     ... )
     >>> print(comparison)
@@ -230,6 +237,8 @@ def compare(
         minimum = check_number("minimum", minimum, -math.inf, low_open=True)
     x0 = check_start(x0)
     check_bounds(bounds, x0)
+    if minimum is None:
+        minimum = lowest_known(fun, x0.size)
     args = args if isinstance(args, tuple) else (args,)
     if jac is None and isinstance(fun, Objective):
         jac = True
@@ -249,6 +258,7 @@ def compare(
 
 def _read(methods: Any, options: dict[str, Any]) -> list[tuple[str, Any, dict[str, Any]]]:
     """Return label, method and options of each run."""
+    _check_options(options)
     if isinstance(methods, Mapping):
         entries = [_read_entry(label, entry) for label, entry in methods.items()]
     elif isinstance(methods, (list, tuple)):
@@ -275,7 +285,15 @@ def _read_entry(label: Any, entry: Any) -> tuple[str, Any, Mapping[str, Any]]:
         raise TypeError(
             f"methods[{label!r}] must be a dict of options or (method, options), got {entry!r}"
         )
+    _check_options(own, f"methods[{label!r}]: ")
     return label, method, own
+
+
+def _check_options(options: Mapping[str, Any], where: str = "") -> None:
+    """Raise if there are arguments of `scipy.optimize.minimize` among the options."""
+    for name in options:
+        if name in NO_OPTIONS:
+            raise TypeError(f"{where}{name!r} is no option of a method: {NO_OPTIONS[name]}")
 
 
 def _label(method: Any) -> str:
@@ -342,7 +360,8 @@ class _Problem:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("error", category=OptimizeWarning)
-                warnings.filterwarnings("error", ".* cannot handle", RuntimeWarning)
+                refused = "Method .* (cannot handle|does not support)"
+                warnings.filterwarnings("error", refused, RuntimeWarning)
                 self._minimize(stop, jac, method, options)
         except _ReachedError:
             pass

@@ -27,9 +27,10 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from rmsfast.core import lanes, queue, status
 from rmsfast.core import solver as core
+from rmsfast.core.cuda.target import why_not
 from rmsfast.core.drivers import address
 from rmsfast.minimize import rmsprop
-from rmsfast.objective import Evaluator, evaluator, real_dtype
+from rmsfast.objective import Evaluator, Objective, evaluator, real_dtype
 from rmsfast.options import (
     ReportOptions,
     RMSPropOptions,
@@ -158,6 +159,7 @@ def minimize_many(
     chunksize: int | None = None,
     progress: bool = False,
     vectorize: bool | None = None,
+    device: str = "cpu",
     **options: Any,
 ) -> ManyResult:
     """Minimize a function from many starts, or with many sets of arguments.
@@ -200,6 +202,13 @@ def minimize_many(
         compiling once for each objective and n. It is for objectives compiled
         with the gradient written in place; what cannot be vectorised is solved
         one after another. Default: where there may be 1e8 steps or more.
+    device : {"cpu", "cuda"}, optional
+        Where the problems are solved. ``"cuda"``: on an NVIDIA GPU, each by one
+        thread, which takes the next when it has finished. `fun` must be an
+        `rmsfast.Objective` that allocates no arrays; it is compiled for the GPU
+        in some seconds, once in each process. Results differ from those of the
+        CPU by rounding: a multiplication and an addition are one operation
+        there.
     **options
         Those of `rmsfast.rmsprop`, but `return_all` and `disp`.
 
@@ -225,10 +234,13 @@ def minimize_many(
     Raises
     ------
     TypeError
-        If an argument or option is of the wrong type.
+        If an argument or option is of the wrong type, or `fun` cannot be compiled
+        for the `device`.
     ValueError
         If a start, a bound or an option is outside its bounds, or a `PerProblem`
         argument is of another length than `x0s`.
+    RuntimeError
+        If there is no GPU to solve on; the message says why.
     Exception
         What the objective raised, if it raised for every problem.
 
@@ -247,12 +259,19 @@ def minimize_many(
     >>> int(result.success.sum()), result.best.x.round(4)
     (1000, array([1., 1.]))
     """
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    if device == "cuda":
+        given = {"workers": workers, "chunksize": chunksize, "vectorize": vectorize}
+        _check_device(fun, {name: value for name, value in given.items() if value is not None})
     problems = _Problems(fun, x0s, args, jac, bounds, options, vectorize)
     chunksize = CHUNKSIZE if chunksize is None else check_count("chunksize", chunksize, 1)
     check_flag("progress", progress)
     count = None if callable(workers) else _worker_count(workers)
     with bar(len(problems.x0s), "problems", progress) as report:
-        if callable(workers):
+        if device == "cuda":
+            result = problems.solve_on_device(report)
+        elif callable(workers):
             result = _solve_by_map(problems, workers, chunksize, report, None)
         elif problems.compiled or count in (None, 1):
             result = problems.solve(count, report)
@@ -398,6 +417,22 @@ class _Problems:
             self._solve_in_python(report, found, errors)
         return self._collect(found, errors)
 
+    def solve_on_device(self, report: Callable[[int], Any]) -> ManyResult:
+        """Solve all problems on a GPU; `report` is told how many have ended."""
+        found, evaluate = self._begin(), self._evaluate
+        if evaluate is not None:
+            from rmsfast import device_many  # imports CUDA
+
+            self._check_only_reads(evaluate)
+            stacked, _ = self._stack(evaluate)
+            args = stacked if evaluate.place is None else stacked[evaluate.place]
+            own = (*self.own, *[False] * (len(args) - len(self.own)))
+            auto, rows = self.template.hyper.lr == "auto", len(self.template.w)
+            place = args, own, auto, rows, self._queue(), self._start
+            if not device_many.solve(self.fun.fun, *place, report, found):
+                self._fail(int(found.ends[:, queue.EVALUATIONS].max()))
+        return self._collect(found, {})
+
     def skip(self) -> ManyResult:
         """Return the result of problems that were never begun."""
         return self._collect(self._begin(), {})
@@ -451,16 +486,10 @@ class _Problems:
         found: queue.Found,
     ) -> None:
         """Solve in compiled code, on threads that share a queue."""
-        x = self.x0s[0].copy()
-        with suppress(Exception):  # the queue meets it again, and says which problems raise
-            evaluate(x, np.empty_like(x))
-        if x.tobytes() != self.x0s[0].tobytes():
-            raise ValueError("fun wrote into x: an objective must only read it")
+        self._check_only_reads(evaluate)
         template, run = self.template, functools.partial(self._run, threads, report)
         stacked, kinds = self._stack(evaluate)
-        limits = np.minimum(np.maximum(1, template.options.maxfun // self.calls), MANY)
-        order = np.arange(len(self.x0s))
-        problems = queue.Problems(order, limits, self.x0s, self.lower, self.upper)
+        problems = self._queue()
         self._solve_in_lanes(evaluate, stacked, kinds, problems, run, found)
         codes, steps = found.ends[:, queue.STATUS], RATES
         order = np.flatnonzero(codes == status.RUNNING)
@@ -480,9 +509,27 @@ class _Problems:
             # those that came to the end of the rates begin again, with more
             order = np.flatnonzero(codes == status.RUNNING)
             steps *= 8
-            if order.size > 0 and start.rates.size < steps // 8:  # the schedule fails there
-                template.state["evaluations"] = start.rates.size
-                template.rates(1)
+            if order.size > 0 and start.rates.size < steps // 8:
+                self._fail(start.rates.size)
+
+    def _check_only_reads(self, evaluate: Evaluator) -> None:
+        """Raise if the objective writes into its point."""
+        x = self.x0s[0].copy()
+        with suppress(Exception):  # the queue meets it again, and says which problems raise
+            evaluate(x, np.empty_like(x))
+        if x.tobytes() != self.x0s[0].tobytes():
+            raise ValueError("fun wrote into x: an objective must only read it")
+
+    def _queue(self) -> queue.Problems:
+        """Return all problems."""
+        limits = np.minimum(np.maximum(1, self.template.options.maxfun // self.calls), MANY)
+        order = np.arange(len(self.x0s))
+        return queue.Problems(order, limits, self.x0s, self.lower, self.upper)
+
+    def _fail(self, step: int) -> None:
+        """Raise what the schedule raises at a step."""
+        self.template.state["evaluations"] = step
+        self.template.rates(1)
 
     def _solve_in_lanes(
         self,
@@ -758,6 +805,19 @@ def _watched(fun: Callable[..., Any]) -> Callable[..., Any]:
         return fun(*args)
 
     return watched
+
+
+def _check_device(fun: Any, given: dict[str, Any]) -> None:
+    """Raise if there is no GPU, or if it cannot solve what is `given`."""
+    for name, value in given.items():
+        raise TypeError(f"{name} must not be given with device='cuda', got {name}={value!r}")
+    if not isinstance(fun, Objective):
+        raise TypeError(
+            "fun must be an rmsfast.Objective with device='cuda', which writes its gradient in "
+            f"place, got {fun!r}"
+        )
+    if reason := why_not():
+        raise RuntimeError(f"device='cuda' needs a GPU here: {reason}")
 
 
 def _worker_count(workers: Any) -> int | None:

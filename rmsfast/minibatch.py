@@ -11,17 +11,19 @@ from typing import Any
 
 import numpy as np
 from numba import types
+from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 from scipy.optimize import OptimizeResult
 
 from rmsfast import schedules
-from rmsfast.batches import Batches, Window, generator_state, read_data
+from rmsfast.batches import Batches, Window, generator_of_orders, generator_state, read_data
 from rmsfast.core import minibatch as core
 from rmsfast.core import status
 from rmsfast.core.drivers import address
 from rmsfast.minimize import Callback, next_chunk
 from rmsfast.objective import Evaluator, Objective, check_value, evaluator
 from rmsfast.options import (
+    RULES,
     MinibatchOptions,
     ReportOptions,
     RuleOptions,
@@ -35,7 +37,10 @@ from rmsfast.progress import bar
 from rmsfast.solver import blank_record, check_start
 
 # What a state holds beside arrays
-STATE = ("nit", "averaged", "epoch", "lr", "lowest", "stalled", "lr_stalled", "best", "rng")
+STATE = (
+    *("method", "nit", "averaged", "epoch", "lr"),
+    *("lowest", "stalled", "lr_stalled", "best", "best_epoch", "rng"),
+)
 COMPILED = "?bBhHiIlLqQfdFD"  # dtypes, by their characters
 
 
@@ -48,7 +53,7 @@ def minimize_minibatch(
     epochs: int,
     args: Any = (),
     jac: Any = True,
-    method: str | None = None,
+    method: str | Callable[..., Any] | None = None,
     rng: Any = None,
     validation: Any = None,
     callback: Callable[..., Any] | None = None,
@@ -76,7 +81,9 @@ def minimize_minibatch(
     data : array_like, or tuple or list of array_like
         Arrays of numbers of any dimensions, of which all have the same number
         of rows, along the first axis. A `numpy.memmap` is read in blocks of 64
-        MiB, and may be larger than memory.
+        MiB, and may be larger than memory: its rows are shuffled within blocks
+        only, and the blocks among each other, but for the last. A file that is
+        sorted, by class or by time, should be shuffled once when it is written.
     batch_size : int
         Rows of a batch, at least 1. Where there are fewer rows all are used,
         with a warning.
@@ -87,14 +94,16 @@ def minimize_minibatch(
     jac : callable or True, optional
         ``jac(x, *batch, *args)``, the gradient, if `fun` returns the loss alone.
     method : {"rmsprop", "gradient_descent", "momentum", "adagrad"}, optional
-        The rule of a step. Default: "rmsprop".
+        The rule of a step, or its function. Default: "rmsprop".
     rng : None, int or numpy.random.Generator, optional
-        Draws the orders; not used with ``shuffle=False``. The same seed gives
-        the same run, to the last bit, at any number of threads. With `state`,
-        None goes on with the generator of the former run.
+        Seeds the generator of the orders, by one draw; not used with
+        ``shuffle=False``. The same seed gives the same run, to the last bit, at
+        any number of threads. With `state`, None goes on with the generator of
+        the former run. Orders take up to 32 bytes for each row.
     validation : array_like, tuple of array_like, or callable, optional
         Further rows, of the form of `data`, whose loss is computed at each
-        evaluation, in one call of `fun`; or a function of `x` that returns it.
+        evaluation, in one call of `fun`, which must only read them; or a
+        function of `x` that returns it.
     callback : callable, optional
         ``callback(intermediate_result=...)``, with an `OptimizeResult` of `x`,
         `fun`, `loss`, `validation_loss`, `epoch` and `nit`, or
@@ -107,7 +116,8 @@ def minimize_minibatch(
         its point in place of `x0`. With the same data and options, without
         `rng`, and from the end of an epoch, the points are those of a run that
         did not end. So are the evaluations, but for the one that a run makes at
-        its end, of the steps that are left.
+        its end, of the steps that are left. A run that `patience` stopped goes
+        on to its next evaluation.
 
     Options
     -------
@@ -115,15 +125,29 @@ def minimize_minibatch(
         Learning rate, or a schedule of `rmsfast.schedules`; RMSProp needs one,
         or a preset that has one. `rmsfast.schedules.plateau` lowers the rate when its
         `patience`, in evaluations, has passed without a lower validation loss
-        (training loss, if there is none), and stays where it is.
+        (training loss, if there is none); the point stays where it is.
     preset : str
         See `rmsfast.RMSPropOptions.preset`.
     rho, eps, momentum, nesterov, centered, eps_in_sqrt, bias_correction, \
 initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, maximize
         See `rmsfast.RMSPropOptions`; rivals take those of the functions of
         their names, such as `rmsfast.adagrad`.
-    shuffle, drop_last, lr_interval, eval_steps, patience, average, average_start
-        See `rmsfast.options.MinibatchOptions`.
+    shuffle : bool
+        A new random order in each epoch. Default: True.
+    drop_last : bool
+        Leave out the short batch at the end of an epoch. Default: False.
+    lr_interval : {"step", "epoch"}
+        What a schedule counts. Default: "step".
+    eval_steps : int
+        Steps between two evaluations. Default: one at the end of each epoch.
+    patience : int
+        Stop when this many evaluations in a row have not lowered the validation
+        loss. Default: go on.
+    average : "polyak" or float
+        Average the points: of all steps alike, or with this decay. Default: no
+        average. See `rmsfast.options.MinibatchOptions`.
+    average_start : int
+        Epochs before the average begins. Default: 0.
 
     Returns
     -------
@@ -135,10 +159,10 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
         ``(k,)`` with an entry for each evaluation: the mean training loss since
         the evaluation before, each batch at the point where it was used, and
         the loss of `validation` at `x` (None without). `epoch` and `seconds`,
-        arrays of shape ``(k,)``: epochs done, and the time that training took
-        since the evaluation before. `nit`, `nfev`, `njev`: steps, and calls of
-        the objective. `state`, a dict of arrays and numbers, to go on from.
-        `status`, `success`, `message`.
+        arrays of shape ``(k,)``: epochs done, and the time since the evaluation
+        before. `best_epoch`, with `patience`: when the validation loss was lowest.
+        `nit`, `nfev`, `njev`: steps, and calls of the objective. `state`, a dict
+        of arrays and numbers, to go on from. `status`, `success`, `message`.
 
         ====== ======= ===============================================
         status success meaning
@@ -195,9 +219,13 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     """
     report = None if callback is None else Callback(callback)
     check_flag("progress", progress)
+    if method is None:
+        method = "rmsprop"
+    elif callable(method):
+        method = getattr(method, "__name__", repr(method))
     training = _Training(
         *(fun, x0, data, batch_size, epochs, args, jac),
-        *("rmsprop" if method is None else method, rng, validation, state, options),
+        *(method, rng, validation, state, options),
     )
     with bar(training.epochs * training.batches.steps, "steps", progress) as show:
         training.run(report, show)
@@ -223,9 +251,12 @@ class _Training:
         options: dict[str, Any],
     ) -> None:
         self.options = take(MinibatchOptions, options)
+        self.method = method
         self.hyper = _numeric(options, method)
-        if options:
-            raise TypeError(f"{next(iter(options))!r} is no option of minimize_minibatch")
+        for name in options:
+            of_a_rule = name == "preset" or any(hasattr(rule, name) for rule in RULES.values())
+            owner = f"method {method!r}" if of_a_rule else "minimize_minibatch"
+            raise TypeError(f"{name!r} is no option of {owner}")
         self.epochs = check_count("epochs", epochs, 0)
         start = check_start(x0)
         size = check_count("batch_size", batch_size, 1)
@@ -250,17 +281,21 @@ class _Training:
                     raise TypeError(
                         f"{label} must be of a dtype that Numba compiles for, got {array.dtype}"
                     )
-        self._evaluate = _evaluator(fun, jac, (*self.batches.first(), *args), start)
+        self._evaluate = _evaluator(fun, jac, (*self.batches.sample(), *args), start)
         self._validate = _validator(fun, jac, validation, args, start, len(arrays))
         self._lay_out(start)
         self._follow(state)
-        generator = _generator(rng, state)
+        generator = generator_of_orders(rng)
         self.rng = generator if self.options.shuffle else None
+        if self.rng is not None and rng is None and state is not None and state["rng"] is not None:
+            saved = state["rng"]
+            self.rng = np.random.Generator(getattr(np.random, saved["bit_generator"])())
+            self.rng.bit_generator.state = saved
         self._code = status.EPOCHS
         self._where = ""  # a value of the data that is not finite stands
         self._log: list[tuple[float, float, float, float]] = []  # epoch, losses, seconds
         self._undone = 0  # evaluations that led to no step
-        self._seconds = 0.0  # since the last evaluation
+        self._since = 0.0  # time of the last evaluation
         self._chunk = 1  # steps between two looks at signals
         self._driver = None if self._evaluate.signature is None else self._compile()
 
@@ -292,11 +327,12 @@ class _Training:
         self._epoch = 0
         self._lowest, self._stalled, self._lr_stalled = math.inf, 0, 0
         self._best: np.ndarray | None = None
+        self._best_epoch = math.nan
 
     def _follow(self, former: dict[str, Any] | None) -> None:
         """Go on where a former run ended, if there was one."""
         if former is not None:
-            _check_state(former, self._rows, self._w)
+            _check_state(former, self.method, self._rows, self._w)
             for name, row in self._rows.items():
                 self._w[row] = former[name]
             self._state["nit"], self._sums["averaged"] = former["nit"], former["averaged"]
@@ -306,6 +342,7 @@ class _Training:
             self._stalled, self._lr_stalled = former["stalled"], former["lr_stalled"]
             if former["best"] is not None and self.options.patience is not None:
                 self._best = np.array(former["best"])
+                self._best_epoch = former["best_epoch"]
         self._kept = self._w.copy()
         self._sums["kept_nit"] = self._state["nit"]
         self._sums["kept_averaged"] = self._sums["averaged"]
@@ -326,6 +363,7 @@ class _Training:
     def run(self, report: Callback | None, show: Callable[[int], Any]) -> None:
         """Train; tell `report` of evaluations and `show` how many steps are done."""
         drawn = generator_state(self.rng)
+        self._since = time.perf_counter()
         try:
             with closing(self.batches.windows(self.epochs, self.rng)) as windows:
                 for window in windows:
@@ -338,7 +376,6 @@ class _Training:
         except KeyboardInterrupt:
             self._code = status.INTERRUPTED
         finally:
-            self._ensure_finite()
             if self.rng is not None:  # which may have drawn ahead
                 self.rng.bit_generator.state = drawn
 
@@ -386,24 +423,11 @@ class _Training:
         start = time.perf_counter()
         done = self._take(window, first, last, rates)
         seconds = time.perf_counter() - start
-        self._seconds += seconds
         self._chunk = next_chunk(self._chunk, seconds / (last - first))
         if before and self._kept[core.X].tobytes() != before:
             raise ValueError("fun wrote into x: an objective must only read it")
         self._undone += min(done + 1, last) - first - (self._nit - nit)
         return done
-
-    def _ensure_finite(self) -> bool:
-        """Return whether the point is finite; if not, go back to the one before."""
-        if not (np.isfinite(self._w[core.X]).all() and np.isfinite(self._x).all()):
-            self._w[:] = self._kept
-            self._state["nit"], self._sums["averaged"] = (
-                self._sums["kept_nit"],
-                self._sums["kept_averaged"],
-            )
-            self._undone += 1
-            self._code = status.NONFINITE_BATCH
-        return self._code != status.NONFINITE_BATCH
 
     def _compile(self) -> tuple[Callable[..., int], int, tuple[Any, ...]]:
         """Return the compiled loop over batches, and what it takes of the objective."""
@@ -461,33 +485,37 @@ class _Training:
 
     def _look(self, report: Callback | None) -> bool:
         """Evaluate; return whether the run goes on."""
-        if not self._ensure_finite():
-            return False
         sums, patience = self._sums, self.options.patience
+        seconds = time.perf_counter() - self._since
         loss, validation = float(sums["loss"] / sums["rows"]), math.nan
         sums["loss"], sums["rows"] = 0.0, 0
         if self._validate is not None:
             validation = self._validate(self._x.copy())
-        self._log.append((self._epochs_done, loss, validation, self._seconds))
-        self._seconds = 0.0
+        self._log.append((self._epochs_done, loss, validation, seconds))
         value = self._value
         signed = -value if self.hyper.maximize else value
         if signed < self._lowest:
             self._lowest, self._stalled, self._lr_stalled = signed, 0, 0
-            self._best = None if patience is None else self._x.copy()
+            if patience is not None:
+                self._best, self._best_epoch = self._x.copy(), self._epochs_done
         else:
             self._stalled, self._lr_stalled = self._stalled + 1, self._lr_stalled + 1
         lr = self.hyper.lr
         if isinstance(lr, schedules.plateau) and self._lr_stalled >= lr.patience:
             self._state["lr"] *= lr.factor
             self._lr_stalled = 0
-        fields = {"fun": value, "loss": loss, "validation_loss": self._log[-1][2]}
+        told = None if self._validate is None else validation
+        fields = {"fun": value, "loss": loss, "validation_loss": told}
         if report is not None and not report(
             self._x, **fields, epoch=self._epochs_done, nit=self._nit
         ):
             self._code = status.CALLBACK
         elif patience is not None and self._stalled >= patience:
             self._code = status.PATIENCE
+            if self._best is None:
+                self._code = status.NONFINITE_BATCH
+                self._where = f" The validation loss is {validation}."
+        self._since = time.perf_counter()
         return self._code == status.EPOCHS
 
     @property
@@ -510,6 +538,7 @@ class _Training:
             x, fun = self._best, -self._lowest if self.hyper.maximize else self._lowest
         former = {name: w[row].copy() for name, row in self._rows.items()}
         former |= {
+            "method": self.method,
             "nit": self._nit,
             "averaged": int(sums["averaged"]),
             "epoch": self._epoch,
@@ -518,6 +547,7 @@ class _Training:
             "stalled": self._stalled,
             "lr_stalled": self._lr_stalled,
             "best": None if self._best is None else self._best.copy(),
+            "best_epoch": self._best_epoch,
             "rng": generator_state(self.rng),
         }
         return OptimizeResult(
@@ -528,6 +558,7 @@ class _Training:
             validation_loss=None if self._validate is None else validation.copy(),
             epoch=epoch.copy(),
             seconds=seconds.copy(),
+            **({} if self.options.patience is None else {"best_epoch": self._best_epoch}),
             nit=self._nit - self._first_nit,
             nfev=self._nit - self._first_nit + self._undone,
             njev=self._nit - self._first_nit + self._undone,
@@ -542,24 +573,9 @@ def _numeric(options: dict[str, Any], method: str) -> RuleOptions:
     """Remove the hyperparameters from `options` and return them checked."""
     if method == "rmsprop" and "lr" not in options and options.get("preset") is None:
         raise ValueError("lr must be given, or a preset that has one, got None")
-    hyper = take_hyperparameters(options, method)
-    if isinstance(hyper.lr, str):
-        raise ValueError(f"lr must be a number or a schedule, got {hyper.lr!r}")
-    return hyper
-
-
-def _generator(rng: Any, former: dict[str, Any] | None) -> np.random.Generator:
-    """Return the generator of the orders."""
-    if rng is None and former is not None and former["rng"] is not None:
-        generator = np.random.Generator(getattr(np.random, former["rng"]["bit_generator"])())
-        generator.bit_generator.state = former["rng"]
-        return generator
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"rng must be None, an int of at least 0 or a numpy Generator, got {rng!r}"
-        ) from None
+    if isinstance(options.get("lr"), str):
+        raise ValueError(f"lr must be a number or a schedule, got {options['lr']!r}")
+    return take_hyperparameters(options, method)
 
 
 def _evaluator(fun: Any, jac: Any, args: tuple[Any, ...], x: np.ndarray) -> Evaluator:
@@ -567,7 +583,15 @@ def _evaluator(fun: Any, jac: Any, args: tuple[Any, ...], x: np.ndarray) -> Eval
     if jac is not True and not callable(jac):
         raise TypeError(f"jac must be True or a callable, got {jac!r}")
     jac = jac if callable(jac) else not isinstance(fun, Objective)
-    return evaluator(fun, jac, args, x, x, x, ReportOptions().finite_diff)
+    try:
+        return evaluator(fun, jac, args, x, x, x, ReportOptions().finite_diff)
+    except NumbaError as error:
+        kinds = ", ".join(str(getattr(value, "dtype", type(value).__name__)) for value in args)
+        error.add_note(
+            f"fun is compiled for x of {x.dtype} and then {len(args)} arguments: {kinds}. "
+            "Data and x0 of one dtype are safest: products of matrices need it."
+        )
+        raise
 
 
 def _validator(
@@ -576,6 +600,8 @@ def _validator(
     """Return the function that computes the validation loss."""
     if validation is None:
         return None
+    if isinstance(validation, Objective):
+        raise TypeError(f"validation must be arrays or a function of x, got {validation!r}")
     if callable(validation):
         return lambda x: check_value(validation(x), "validation")
     arrays, _ = read_data("validation", validation)
@@ -586,13 +612,15 @@ def _validator(
     return lambda x: float(evaluate(x, g))
 
 
-def _check_state(former: Any, rows: dict[str, int], w: np.ndarray) -> None:
+def _check_state(former: Any, method: str, rows: dict[str, int], w: np.ndarray) -> None:
     """Raise if `former` is no state that a run with these accumulators can go on from."""
     if not isinstance(former, dict) or "nit" not in former:
         raise TypeError(f"state must be the state of a result, got {former!r:.80}")
     missing = [name for name in STATE if name not in former]
     if missing:
         raise ValueError(f"state must be the state of a result, got none of {missing[0]!r}")
+    if former["method"] != method:
+        raise ValueError(f"state must be of method {method!r}, got {former['method']!r}")
     for name in ("mean", "buffer", "average"):
         if name in former and name not in rows:
             raise ValueError(

@@ -57,7 +57,7 @@ class Objective:
     Raises
     ------
     TypeError
-        If `fun` is not callable.
+        If `fun` is no function: methods and other callables cannot be compiled.
 
     See Also
     --------
@@ -90,6 +90,11 @@ class Objective:
     def __init__(self, fun: Callable[..., Any]) -> None:
         if not callable(fun):
             raise TypeError(f"fun must be callable, got {fun!r}")
+        if not (is_jitted(fun) or inspect.isfunction(fun)):
+            raise TypeError(
+                f"fun must be a function, got a {type(fun).__name__}: "
+                "Numba compiles no methods or objects; hand their data over by args"
+            )
         self.fun: Any = fun if is_jitted(fun) else numba.njit(error_model="numpy")(fun)
         self.__name__ = getattr(fun, "__name__", type(fun).__name__)
         self.__doc__ = fun.__doc__

@@ -6,14 +6,15 @@ import copy
 import math
 import operator
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from rmsfast import schedules
+from rmsfast import device, schedules
 from rmsfast.core import cpu
+from rmsfast.device import Leaf
 from rmsfast.options import (
     RMSPropOptions,
     UpdateOptions,
@@ -22,7 +23,7 @@ from rmsfast.options import (
     check_number,
     take,
 )
-from rmsfast.passes import COLUMNS, Columns, Pass
+from rmsfast.passes import COLUMNS, UNDERFLOW, Columns, Pass
 from rmsfast.tree import Tree
 
 # dtype of the parameters (native byte order) -> of their accumulators, and what is computed in
@@ -34,9 +35,9 @@ DTYPES: dict[np.dtype[Any], tuple[np.dtype[Any], Any]] = {
     np.dtype(np.complex64): (np.dtype(np.complex64), np.float32),
 }
 FLAGS = 0x1 | 0x2 | 0x100 | 0x400  # of an array: C, Fortran, aligned, writeable
+P = TypeVar("P", bound=Pass)
 ACCUMULATORS = tuple(name for name in COLUMNS if name != "lr")
 COUNTS = ("step_count", "skipped_count")  # of the state, beside the accumulators
-UNDERFLOW = 1e-280  # a sum of squares below this has lost digits
 
 
 class RMSProp:
@@ -77,7 +78,8 @@ class RMSProp:
     step_count : int
         Number of updates so far.
     skipped_count : int
-        Number of updates skipped.
+        Number of updates skipped. With ``skip_nonfinite=True`` on a GPU, asking
+        for one of the two waits for the GPU.
 
     Raises
     ------
@@ -116,6 +118,8 @@ class RMSProp:
     """
 
     # derived from the arrays of the last call
+    _is_on_gpu: bool
+    _control: Any = None  # on a GPU, what each step decides there
     _passes: list[Pass]
     _params: list[np.ndarray]
     _flags: list[int]
@@ -145,8 +149,8 @@ class RMSProp:
         for group in groups:
             self._add_group(group)
         self._options = self._with_groups(base)
-        self.step_count = 0
-        self.skipped_count = 0
+        self._step_count = 0
+        self._skipped_count = 0
         self._tree: Tree | None = None
         self._dtypes: list[np.dtype[Any]] = []  # of the parameters
         self._state: dict[str, list[np.ndarray]] = {}
@@ -210,6 +214,23 @@ class RMSProp:
             self._options = options
 
     @property
+    def step_count(self) -> int:
+        """Number of updates so far."""
+        self._fetch_counts()
+        return self._step_count
+
+    @property
+    def skipped_count(self) -> int:
+        """Number of updates skipped."""
+        self._fetch_counts()
+        return self._skipped_count
+
+    def _fetch_counts(self) -> None:
+        """Learn from the GPU how many updates it skipped."""
+        if self._control is not None and self._extras.skip_nonfinite:
+            self._step_count, self._skipped_count = self._control.counts()
+
+    @property
     def average(self) -> Any:
         """Running averages of the parameters, copies in their structure.
 
@@ -230,7 +251,7 @@ class RMSProp:
 
     # Updates -------------------------------------------------------------------------------------
 
-    def update(self, params: Any, grads: Any) -> None:
+    def update(self, params: Any, grads: Any, *, stream: Any = None) -> None:
         """Update the parameters in place.
 
         Parameters
@@ -238,27 +259,51 @@ class RMSProp:
         params : ndarray, or list, tuple or dict of ndarray
             float64, float32, float16, complex128 or complex64 of any shape,
             layout and byte order, writeable. The structure, shapes and dtypes
-            are those of the first update.
+            are those of the first update. Or all on a GPU: anything with
+            ``__cuda_array_interface__`` or DLPack, such as tensors of PyTorch
+            and arrays of CuPy and Numba.
         grads : the same
             Gradients, of the same structure, shapes and dtypes. Each may
             overlap its own parameters, or be another's, but be no view of
             another's.
+        stream : object or int, optional
+            On a GPU, the stream to work on: one of Numba, CuPy or PyTorch, or
+            its address. Default: the stream that the arrays name, for tensors
+            PyTorch's current one, else the default stream.
 
         Raises
         ------
         TypeError
-            If something is no array, or of another dtype.
+            If something is no array, or of another dtype, or only some arrays
+            are on a GPU.
         ValueError
             If a structure or a shape is another one, an array is read-only, or
             one is twice in `params`. Nothing is changed then.
+        RuntimeError
+            If arrays are on a GPU that cannot be used; the message says why.
+        NotImplementedError
+            If arrays are on a GPU, with `lazy_decay`.
 
         Notes
         -----
         Contiguous arrays are updated where they are, from 128 KiB on by all
         threads of Numba, with the same bits as by one. Others are copied to
         and fro in pieces of 16,384 elements, on one thread.
+
+        On a GPU all arrays of one group and dtype go through one kernel, which
+        this function does not wait for; the first call does, since it makes the
+        accumulators. Nothing is copied: an array must fill one piece of memory,
+        in any order of its axes, its gradient in the same order, and the
+        gradients must not overlap parameters. Clipping and skipping are decided
+        on the GPU. A schedule with ``skip_nonfinite=True`` makes each call wait,
+        since the learning rate depends on how many updates were made.
         """
         with self._lock:
+            if self._is_on_gpu or (not self._passes and self._find_on_gpu(params)):
+                self._update_on_gpu(params, grads, stream)
+                return
+            if stream is not None:
+                raise TypeError(f"stream is for arrays on a GPU, got {stream!r} with other ones")
             rates = self._current_rates()
             is_first = not self._state
             xs, gs = self._bind(params, grads)
@@ -270,8 +315,8 @@ class RMSProp:
             if self._extras.lazy_decay:
                 for k, group in enumerate(self._group_of(self._tree or Tree.of(params))):
                     last = self._state["last_step"][k]
-                    self._catch_up(group, self.step_count - last, self._state, k)
-                    last[...] = self.step_count + 1
+                    self._catch_up(group, self._step_count - last, self._state, k)
+                    last[...] = self._step_count + 1
             self._advance(self._passes, xs, gs, rates, scale)
 
     def update_rows(self, params: Any, rows: Any, grads: Any) -> None:
@@ -299,6 +344,8 @@ class RMSProp:
             If a structure or a shape is another one, an array is read-only, a
             row is outside its table, or the averages of `ema_decay` are kept.
             Nothing is changed then.
+        NotImplementedError
+            If the arrays are on a GPU.
 
         Notes
         -----
@@ -330,7 +377,62 @@ class RMSProp:
                 f"update_rows keeps no averages, got ema_decay={self._extras.ema_decay!r}"
             )
         with self._lock:
+            if self._is_on_gpu or self._find_on_gpu(params):
+                raise NotImplementedError("update_rows takes NumPy arrays, got arrays on a GPU")
             self._update_rows(params, rows, grads)
+
+    def _find_on_gpu(self, params: Any) -> bool:
+        """Return whether one of the parameters is on a GPU."""
+        tree = self._tree or Tree.of(params)
+        return any(map(device.is_on_gpu, tree.leaves("params", params)))
+
+    def _update_on_gpu(self, params: Any, grads: Any, stream: Any) -> None:
+        """Update arrays on a GPU in place."""
+        cuda = device.need_gpu()
+        # imported here: it needs a CUDA package
+        from rmsfast.device_passes import Control, DevicePass, check_apart
+
+        if self._extras.lazy_decay:
+            raise NotImplementedError("lazy_decay=True takes NumPy arrays, got arrays on a GPU")
+        rates = self._current_rates()
+        tree = self._tree or Tree.of(params)
+        asked = device.address_of_stream(stream)
+        given = {"params": params, "grads": grads}
+        leaves: list[list[Any]] = [
+            [device.read(tree.label(n, k), a, asked) for k, a in enumerate(tree.leaves(n, arrays))]
+            for n, arrays in given.items()
+        ]
+        xs, gs = leaves
+        stream = device.stream_of(None if stream is None else asked, xs)
+        signature = [[(a.dtype, a.shape, a.strides, a.writeable) for a in each] for each in leaves]
+        is_new = not self._passes or signature != self._signature
+        if is_new:
+            self._check_params(tree, xs)
+            for k, (x, g) in enumerate(zip(xs, gs, strict=True)):
+                _check_grad(tree.label("grads", k), g, x, x.shape)
+                if g.strides != x.strides:
+                    raise ValueError(
+                        f"{tree.label('grads', k)} must have the strides of the parameters on the "
+                        f"GPU, {x.strides} elements, got {g.strides}"
+                    )
+        check_apart([tree.label("grads", k) for k in range(tree.count)], xs, gs)
+        if is_new:
+            self._allocate(tree, xs)
+            self._lay_out(xs)
+            skips, ema_decay = self._extras.skip_nonfinite, self._extras.ema_decay
+            counts = self.step_count, self.skipped_count
+            passes: Any = self._make_passes(tree, xs, gs, self._state, self._rates, DevicePass)
+            self._control = None
+            if skips or self.options.clip_norm is not None:
+                self._control = Control(passes, self._options, skips, ema_decay, counts)
+            self._passes, self._signature, self._is_on_gpu = passes, signature, True
+            cuda.synchronize()  # what was allocated is filled, whatever the stream
+        for each in self._passes:
+            each.stream = stream
+            each.point(xs, gs)
+        if self._control is not None:
+            self._control.decide(stream)
+        self._advance(self._passes, xs, gs, rates, 1.0)
 
     def _bind(self, params: Any, grads: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return the arrays in order, checked, with all passes pointing at them."""
@@ -346,7 +448,7 @@ class RMSProp:
                 _check_grad(tree.label("grads", k), g, x, x.shape)
             self._allocate(tree, xs)
             self._lay_out(xs)
-            self._passes = self._make_passes(tree, xs, gs, self._state, self._rates)
+            self._passes = self._make_passes(tree, xs, gs, self._state, self._rates, Pass)
         self._signature = signature
         ids = self._ids if kept else set(map(id, xs))
         if not ids.isdisjoint(map(id, gs)):  # another's: read after it was written over
@@ -370,7 +472,7 @@ class RMSProp:
             if x.dtype.newbyteorder("=") not in DTYPES:
                 names = ", ".join(str(dtype) for dtype in DTYPES)
                 raise TypeError(f"{label} must be of one of the dtypes {names}, got {x.dtype}")
-            if not x.flags.writeable:
+            if not (x.writeable if isinstance(x, Leaf) else x.flags.writeable):
                 raise ValueError(
                     f"{label} must be writeable, got a read-only array of shape {x.shape} "
                     f"and dtype {x.dtype}"
@@ -393,7 +495,7 @@ class RMSProp:
                         f"{label} must have the dtype of the state loaded, "
                         f"{state[k].dtype}, got {x.dtype}"
                     )
-        _check_apart([x.ctypes.data for x in xs if x.size > 0])
+        _check_apart([_address(x) for x in xs if x.size > 0])
 
     def _group_of(self, tree: Tree) -> list[int]:
         """Return, for each array, which of `self._options` are its own."""
@@ -415,13 +517,12 @@ class RMSProp:
             self._state = self._blank([self._options[n] for n in groups], xs)
         self._tree, self._dtypes = tree, [x.dtype.newbyteorder("=") for x in xs]
 
-    def _lay_out(self, xs: list[np.ndarray]) -> None:
+    def _lay_out(self, xs: list[Any]) -> None:
         """Lay the accumulators out as the parameters, so that one pass runs through both."""
         for k, x in enumerate(xs):
-            order: Any = "C" if x.flags.c_contiguous else "F" if x.flags.f_contiguous else "K"
             for name, arrays in self._state.items():
                 if name in ACCUMULATORS and arrays[k].shape == x.shape:
-                    arrays[k] = np.asarray(arrays[k], order=order)  # itself if it is so already
+                    arrays[k] = _laid_out(arrays[k], x)
 
     def _blank(
         self, options: list[RMSPropOptions], xs: list[np.ndarray]
@@ -444,18 +545,20 @@ class RMSProp:
     def _make_passes(
         self,
         tree: Tree,
-        xs: list[np.ndarray],
-        gs: list[np.ndarray],
-        state: dict[str, list[np.ndarray]],
+        xs: list[Any],
+        gs: list[Any],
+        state: dict[str, list[Any]],
         lrs: Any,
-    ) -> list[Pass]:
-        """Sort the arrays into passes."""
-        passes: dict[Any, Pass] = {}
+        kind: type[P],
+    ) -> list[P]:
+        """Sort the arrays into passes of the class `kind`."""
+        passes: dict[Any, P] = {}
         rates = None if lrs is None else tree.leaves("lr", lrs)
         for k, group in enumerate(self._group_of(tree)):
             dtype, T = _kinds(xs[k])
-            if (group, T) not in passes:
-                passes[group, T] = Pass(group, self._options[group], T, self._extras.ema_decay)
+            key = group, kind.kind_of(xs[k].dtype, T)
+            if key not in passes:
+                passes[key] = kind(group, self._options[group], T, self._extras.ema_decay)
             columns: Columns = {
                 name: state[name][k]
                 for name in ACCUMULATORS
@@ -463,18 +566,19 @@ class RMSProp:
             }
             if rates is not None:
                 columns["lr"] = _like(xs[k], rates[k], dtype)
-            passes[group, T].add(k, xs[k], gs[k], columns)
+            passes[key].add(k, xs[k], gs[k], columns)
         for each in passes.values():
             each.close()
         return list(passes.values())
 
     def _current_rates(self) -> list[float]:
         """Return the learning rate of each group at this step."""
+        return [self._scheduled(o.lr) if callable(o.lr) else o.lr for o in self._options]  # type: ignore[misc]
+
+    def _scheduled(self, lr: Callable[[int], float]) -> float:
+        """Return the learning rate of a schedule at this step."""
         k = self.step_count
-        return [
-            check_number(f"lr({k})", o.lr(k), 0.0) if callable(o.lr) else o.lr  # type: ignore[misc]
-            for o in self._options
-        ]
+        return check_number(f"lr({k})", lr(k), 0.0)
 
     def _advance(
         self,
@@ -485,7 +589,7 @@ class RMSProp:
         scale: float,
     ) -> None:
         """Update all arrays, and count it."""
-        t = self.step_count + 1
+        t = self._step_count + 1
         for each in passes:
             numbers, options = each.numbers, self._options[each.group]
             numbers[cpu.RATE] = rates[each.group]
@@ -495,7 +599,7 @@ class RMSProp:
             if self._extras.ema_decay is not None:
                 numbers[cpu.DECAY] = self._extras.ema_decay if t > 1 else 0.0
             each.update(xs, gs)
-        self.step_count = t
+        self._step_count = t
 
     def _scale(
         self, passes: list[Pass], xs: list[np.ndarray], gs: list[np.ndarray]
@@ -518,7 +622,7 @@ class RMSProp:
                 factor = 2.0 ** -min(max(math.frexp(largest)[1], -1000), 1000)
                 square, _ = measure(factor)
         if skips and not finite:
-            self.skipped_count += 1
+            self._skipped_count += 1
             return None
         if clip_norm is None or not finite or square == 0:
             return 1.0
@@ -550,13 +654,13 @@ class RMSProp:
         }
         if self._extras.lazy_decay:
             for k, group in enumerate(self._group_of(tree)):
-                idle = self.step_count - state["last_step"][k][rs[k]]
+                idle = self._step_count - state["last_step"][k][rs[k]]
                 self._catch_up(group, idle, state_parts, k)
         rates = None
         if self._rates is not None:
             lrs = tree.leaves("lr", self._rates)
             rates = tree.pack([np.take(a, r, 0) for a, r in zip(lrs, rs, strict=True)])
-        passes = self._make_passes(tree, parts, gs, state_parts, rates)
+        passes = self._make_passes(tree, parts, gs, state_parts, rates, Pass)
         for each in passes:
             each.point(parts, gs)
         scale = self._scale(passes, parts, gs)
@@ -571,7 +675,7 @@ class RMSProp:
                 if state[name][k].shape == xs[k].shape:
                     state[name][k][r] = arrays[k]
             if self._extras.lazy_decay:
-                state["last_step"][k][r] = self.step_count
+                state["last_step"][k][r] = self._step_count
 
     def _catch_up(
         self, group: int, idle: np.ndarray, state: dict[str, list[np.ndarray]], k: int
@@ -650,7 +754,7 @@ class RMSProp:
             self._forget()
             self._tree, self._dtypes = tree, dtypes
             self._state = {name: [a.copy("K") for a in leaves] for name, leaves in arrays.items()}
-            self.step_count, self.skipped_count = step_count, skipped_count
+            self._step_count, self._skipped_count = step_count, skipped_count
 
     def _check_loaded(
         self, tree: Tree, name: str, k: int, a: Any, mean_square: Any, step_count: int
@@ -688,12 +792,16 @@ class RMSProp:
 
     def _forget_arrays(self) -> None:
         """Forget what was derived from the arrays of the last call."""
+        self._fetch_counts()
+        self._is_on_gpu, self._control = False, None
         self._passes, self._params, self._flags, self._ids = [], [], [], set()
         self._signature = (None, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_passes", "_params", "_flags", "_ids", "_signature", "_lock")
+        derived = {"_passes", "_params", "_flags", "_ids", "_signature", "_lock"}
+        derived |= {"_is_on_gpu", "_control"}
         with self._lock:
+            self._fetch_counts()
             return copy.deepcopy({k: v for k, v in vars(self).items() if k not in derived})
 
     def __setstate__(self, values: dict[str, Any]) -> None:
@@ -744,10 +852,17 @@ def _signature(arrays: list[Any]) -> Any:
 
 
 def _check_array(label: str, array: Any) -> None:
+    if isinstance(array, Leaf):  # `device.read` checked it
+        return
     if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         advice = ": give tensor.detach().numpy()" if hasattr(array, "detach") else ""
         kind = f"{type(array).__module__}.{type(array).__name__}".removeprefix("builtins.")
         raise TypeError(f"{label} must be a NumPy array, got {kind}{advice}")
+
+
+def _address(x: Any) -> int:
+    """Return where an array begins."""
+    return x.address if isinstance(x, Leaf) else x.ctypes.data
 
 
 def _check_apart(places: list[int]) -> None:
@@ -818,8 +933,18 @@ def _kinds(x: np.ndarray) -> tuple[np.dtype[Any], Any]:
     return DTYPES[x.dtype.newbyteorder("=")]
 
 
-def _like(x: np.ndarray, values: np.ndarray | float, dtype: np.dtype[Any]) -> np.ndarray:
+def _laid_out(accumulator: Any, x: Any) -> Any:
+    """Return an accumulator where `x` is and laid out as that; itself if it is so already."""
+    if isinstance(x, Leaf):
+        return x.like(accumulator, accumulator.dtype)
+    order: Any = "C" if x.flags.c_contiguous else "F" if x.flags.f_contiguous else "K"
+    return np.asarray(accumulator, order=order)
+
+
+def _like(x: Any, values: np.ndarray | float, dtype: np.dtype[Any]) -> Any:
     """Return `values` laid out as `x`; for complex numbers in both parts."""
+    if isinstance(x, Leaf):
+        return x.like(values, dtype)
     array = np.empty_like(x, dtype, subok=False)
     array.real = values
     if dtype.kind == "c":

@@ -639,7 +639,9 @@ class MinibatchOptions:
         the validation loss; None: go on.
     average : "polyak", float or None, optional
         Average the points: "polyak" weighs all steps the same; a number in [0,
-        1) is the decay of a running average.
+        1) is the decay of a running average. It is of the dtype of the points:
+        in float32 the rounding of a Polyak average exceeds what 1e6 further
+        steps bring.
     average_start : int, optional
         Epochs before the average begins, at least 0.
 

@@ -14,6 +14,7 @@ from rmsfast.threads import threads
 
 PARALLEL_BYTES = 2**17  # parameters of this size are worth all threads
 CHUNK = 2**14  # elements at a time of an array that must be copied to be computed with
+UNDERFLOW = 1e-280  # a sum of squares below this has lost digits
 
 # The accumulators by name, and an array of learning rates: where each stands in the table
 COLUMNS = {
@@ -68,6 +69,7 @@ class Pass:
         self, group: int, options: RMSPropOptions, T: Any, ema_decay: float | None
     ) -> None:
         self.group = group
+        self.stream: Any = None  # of a GPU
         h = options.hyper()
         self.T = T
         self.numbers = np.array([*h[: cpu.DECAY], 0.0 if ema_decay is None else ema_decay])
@@ -92,6 +94,11 @@ class Pass:
         self._kept: list[Columns] = []  # the table knows addresses only
         self._rows: list[list[int]] = []
         self._sizes: list[int] = []
+
+    @staticmethod
+    def kind_of(dtype: np.dtype[Any], T: Any) -> Any:
+        """Return what arrays of one pass share, of the `dtype` of parameters computed in `T`."""
+        return T
 
     def add(self, k: int, x: np.ndarray, g: np.ndarray, columns: Columns) -> None:
         """Take in array number `k`.

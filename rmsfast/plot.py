@@ -57,6 +57,7 @@ GRID = 251  # points of the contours along each variable
 BANDS = 12  # between contours
 MARGIN = 0.1  # around paths, in their extent
 MARKED = 100  # longer paths get no mark at each iterate
+FEW = 10  # curves of fewer points have a mark at each
 DECADES = 2.0  # positive values that span more are drawn on a logarithmic scale
 SAMPLES = 200  # along a line, to see what a legend would cover
 FRAMES = 200  # of an animation, at most
@@ -182,10 +183,10 @@ def _sampled(ax: Axes, line: Line2D) -> np.ndarray:
     with np.errstate(all="ignore"):  # what a logarithmic scale cannot show
         points = (ax.transData - ax.transAxes).transform(line.get_xydata())
     points = points[np.isfinite(points).all(axis=1)].clip(-1.0, 2.0)
-    if line.get_linestyle() == "None":
+    if line.get_linestyle() == "None" or len(points) == 0:
         return np.repeat(points, SAMPLES // 4, axis=0)  # marks, which count more
-    along = np.append(0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))[: len(points)]
-    wanted = np.linspace(0.0, along.max(initial=0.0), SAMPLES if len(points) else 0)
+    along = np.append(0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))
+    wanted = np.linspace(0.0, along[-1], SAMPLES)
     return np.stack([np.interp(wanted, along, side) for side in points.T], axis=1)
 
 
@@ -202,6 +203,8 @@ def _log_if_wide(ax: Axes, values: Iterable[np.ndarray]) -> None:
 
 def _labelled(results: Any, name: str) -> list[tuple[str, str, Any]]:
     """Return each result with its label, and the words by which an error calls it."""
+    if not isinstance(results, OptimizeResult):
+        results = getattr(results, "results", results)  # of a Comparison
     if isinstance(results, Mapping) and not isinstance(results, OptimizeResult):
         runs = [(str(key), f"{name}[{key!r}]", run) for key, run in results.items()]
     elif isinstance(results, (list, tuple)):
@@ -218,7 +221,10 @@ def _iterates(name: str, result: Any) -> np.ndarray:
     if not isinstance(result, OptimizeResult):
         raise TypeError(f"{name} must be an OptimizeResult, got {type(result).__name__}")
     if "allvecs" not in result:
-        raise ValueError(f"{name} has no allvecs: minimize with options={{'return_all': True}}")
+        advice = "minimize with options={'return_all': True}"
+        if "loss" in result:
+            advice = "minimize_minibatch keeps none; plot.learning_curve draws its losses"
+        raise ValueError(f"{name} has no allvecs: {advice}")
     path = _numbers(f"{name}.allvecs", result.allvecs)
     if path.ndim != 2 or path.size == 0:
         raise ValueError(f"{name}.allvecs must have shape (k, n), got shape {path.shape}")
@@ -262,6 +268,12 @@ def _known(fun: Any, n: int) -> Any:
     """Return the minimum of a function of `rmsfast.objectives` in `n` variables, else None."""
     known = isinstance(fun, Classical) and n in fun.sizes
     return fun.of_size(n).minimum if known else None
+
+
+def lowest_known(fun: Any, n: int) -> float | None:
+    """Return the lowest value of a function of `rmsfast.objectives` in `n` variables, if known."""
+    known = _known(fun, n)
+    return None if known is None or math.isnan(known.fun) else known.fun
 
 
 # Contours and paths ------------------------------------------------------------------------------
@@ -459,8 +471,10 @@ def trajectory(
     fun : callable
         ``fun(x, *args) -> float``, or ``-> (float, gradient)`` as a
         `rmsfast.Objective` does.
-    results : OptimizeResult, list of them, or mapping of label to OptimizeResult
-        Each with `allvecs`: minimize with ``options={"return_all": True}``.
+    results : OptimizeResult, list of them, mapping of label to one, or Comparison
+        Each with `allvecs`: minimize with ``options={"return_all": True}``, or
+        by `rmsfast.compare`. `rmsfast.minimize_minibatch` keeps none: draw
+        ``OptimizeResult(allvecs=points)`` of points that a callback collects.
     args : tuple, optional
         Further arguments of `fun`.
     bounds : Bounds, sequence of pairs, or ndarray of shape (2, 2), optional
@@ -583,7 +597,8 @@ def animate(
 
 def _curve(ax: Axes, x: np.ndarray, y: np.ndarray, k: int, count: int, **look: Any) -> None:
     """Draw the k-th of `count` curves, with some marks, beside those of the others."""
-    marked = (0.1 * k / count, 0.1) if np.isfinite(y).any() else None  # in parts of the diagonal
+    few = np.count_nonzero(np.isfinite(y)) < FEW
+    marked = None if few else (0.1 * k / count, 0.1)  # all, or by parts of the diagonal
     (line,) = ax.plot(x, y, **{**style(k), **look}, markevery=marked)
     line.sticky_edges.x.append(0.0)  # no margin on the left of 0
 
@@ -600,10 +615,10 @@ def convergence(
 
     Parameters
     ----------
-    results : OptimizeResult, array, list of these, or mapping of label to one
-        Results with `allvecs` (minimize with ``options={"return_all": True}``),
-        for which `fun` must be given; or the values themselves, array_like of
-        shape ``(k,)``, that of the start first.
+    results : OptimizeResult, array, list of these, mapping of label to one, or Comparison
+        Results with `allvecs` (minimize with ``options={"return_all": True}``,
+        or by `rmsfast.compare`), for which `fun` must be given; or the values
+        themselves, array_like of shape ``(k,)``, that of the start first.
     fun : callable, optional
         ``fun(x, *args) -> float``, or ``-> (float, gradient)`` as a
         `rmsfast.Objective` does.
@@ -663,8 +678,8 @@ def convergence(
             if fun is None:
                 raise ValueError(f"fun must be given: {name} holds iterates, not their values")
             curves.append(_values(fun, path, args))
-            if known is None and (facts := _known(fun, path.shape[1])) is not None:
-                known = facts.fun
+            if known is None:
+                known = lowest_known(fun, path.shape[1])
         else:
             curves.append(_series(name, run))
         lowest.append(math.nan if known is None else known)
@@ -702,8 +717,9 @@ def learning_curve(result: Any, *, ax: Axes | None = None) -> Axes:
     ----------
     result : OptimizeResult, list of them, or mapping of label to OptimizeResult
         What `rmsfast.minimize_minibatch` returns: `loss` and `epoch`, ndarrays
-        of shape ``(k,)``; `validation_loss`, of the same shape or None; and
-        `best_epoch`, a number or None, if there is one.
+        of shape ``(k,)``; `validation_loss`, of the same shape or None; and with
+        `patience` `best_epoch`, which is marked if it is one of `epoch`: that of
+        a run that went on from another may be older.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
@@ -729,12 +745,16 @@ def learning_curve(result: Any, *, ax: Axes | None = None) -> Axes:
     Examples
     --------
     >>> import numpy as np
-    >>> from scipy.optimize import OptimizeResult
     >>> import rmsfast
-    >>> epoch = np.arange(1.0, 21.0)
-    >>> result = OptimizeResult(
-    ...     epoch=epoch, loss=1 / epoch, validation_loss=1 / epoch + 0.002 * epoch, best_epoch=20.0
-    ... )
+    >>> def squares(x, A, b):
+    ...     r = A @ x - b
+    ...     return 0.5 * np.mean(r * r), A.T @ r / b.size
+    >>> rng = np.random.default_rng(0)
+    >>> A = rng.standard_normal((100, 40))
+    >>> b = A[:, 0] + rng.standard_normal(100)
+    >>> result = rmsfast.minimize_minibatch(
+    ...     squares, np.zeros(40), (A[:60], b[:60]), batch_size=10, epochs=100, lr=0.01,
+    ...     validation=(A[60:], b[60:]), patience=10, rng=0)
     >>> ax = rmsfast.plot.learning_curve(result)
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['training', 'validation', 'best epoch']
@@ -747,9 +767,8 @@ def learning_curve(result: Any, *, ax: Axes | None = None) -> Axes:
             dashed = {"linestyle": DASHES[1], "markerfacecolor": "white", "markeredgecolor": None}
             look = dashed if kind == "validation" else {"linestyle": DASHES[0]}
             _curve(ax, epoch, loss, k, len(runs), label=f"{label}, {kind}".lstrip(", "), **look)
-        if best is not None:
-            at = int(np.argmin(abs(epoch - best)))
-            rings.append((epoch[at], [*losses.values()][-1][at]))
+        shown = [*losses.values()][-1]
+        rings += [(epoch[at], shown[at]) for at in np.flatnonzero(epoch == best)]
     if rings:
         ring: dict[str, Any] = {
             "marker": "o",
@@ -766,8 +785,8 @@ def learning_curve(result: Any, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _losses(name: str, result: Any) -> tuple[np.ndarray, dict[str, np.ndarray], float | None]:
-    """Return the epochs, the losses by their kind, and the best epoch."""
+def _losses(name: str, result: Any) -> tuple[np.ndarray, dict[str, np.ndarray], float]:
+    """Return the epochs, the losses by their kind, and the best epoch, nan if there is none."""
     if not isinstance(result, OptimizeResult):
         raise TypeError(f"{name} must be an OptimizeResult, got {type(result).__name__}")
     for field in ("loss", "epoch"):
@@ -783,17 +802,20 @@ def _losses(name: str, result: Any) -> tuple[np.ndarray, dict[str, np.ndarray], 
                 f"{name}.{field} must have the shape of epoch, {epoch.shape}, got {loss.shape}"
             )
     best = result.get("best_epoch")
-    return epoch, losses, None if best is None else check_number(f"{name}.best_epoch", best, 0.0)
+    if best is None or (isinstance(best, float) and math.isnan(best)):  # no loss was a number
+        return epoch, losses, math.nan
+    return epoch, losses, check_number(f"{name}.best_epoch", best, 0.0)
 
 
-def data_profile(table: Mapping[str, Any], *, ax: Axes | None = None) -> Axes:
+def data_profile(table: Any, *, ax: Axes | None = None) -> Axes:
     """Draw the fraction of problems solved against the evaluations [1]_.
 
     Parameters
     ----------
-    table : mapping of str to array_like, shape (n_problems,)
-        For each solver the evaluations after which it solved each problem,
-        divided by ``n + 1``; inf where it did not.
+    table : mapping of str to array_like, shape (n_problems,), or DataFrame
+        For each solver (of a `pandas.DataFrame` its columns) the evaluations
+        after which it solved each problem, divided by ``n + 1``; inf where it
+        did not.
     ax : matplotlib.axes.Axes, optional
         Where to draw; the solvers then stand in a legend. Default: a new
         figure, with the solvers beside the ends of their lines.
@@ -808,7 +830,7 @@ def data_profile(table: Mapping[str, Any], *, ax: Axes | None = None) -> Axes:
     ImportError
         If matplotlib is missing.
     TypeError
-        If `table` is no mapping, or does not hold numbers.
+        If `table` has no `keys`, or does not hold numbers.
     ValueError
         If it is empty, its arrays are not of one length, or a number is not
         positive.
@@ -827,11 +849,11 @@ def data_profile(table: Mapping[str, Any], *, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.texts]
     ['fast  100 %', 'slow  67 %']
     """
-    if not isinstance(table, Mapping):
-        raise TypeError(f"table must be a mapping, got {type(table).__name__}")
-    if not table:
+    if not callable(getattr(table, "keys", None)):  # which a DataFrame has, too
+        raise TypeError(f"table must be a mapping or a DataFrame, got {type(table).__name__}")
+    costs = {str(name): _series(f"table[{name!r}]", table[name]) for name in table.keys()}
+    if not costs:
         raise ValueError("table must hold at least one solver, got none")
-    costs = {str(name): _series(f"table[{name!r}]", row) for name, row in table.items()}
     count = len(next(iter(costs.values())))
     for name, row in costs.items():
         if len(row) != count:

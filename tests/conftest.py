@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import pytest
@@ -63,3 +64,21 @@ def run_python():
         return process.stdout
 
     return run
+
+
+@pytest.fixture
+def compile_ptx(monkeypatch):
+    """Compile a kernel, or a Python function, for a capability: the text of the PTX."""
+    from rmsfast.core.cuda.target import target
+
+    cuda = target()
+    assert cuda is not None, "these tests need numba-cuda, which the extra `test` brings"
+
+    def compile_for(kernel, signature, cc):
+        device = SimpleNamespace(compute_capability=cc)
+        monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
+        ptx, _ = cuda.compile_ptx(getattr(kernel, "py_func", kernel), signature, cc=cc)
+        assert f".target sm_{cc[0]}{cc[1]}" in ptx
+        return ptx
+
+    return compile_for

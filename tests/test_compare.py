@@ -12,7 +12,7 @@ from scipy.optimize import minimize, rosen, rosen_der
 import rmsfast
 from rmsfast import compare
 from rmsfast.compare import OURS  # the module, which the function of this name hides
-from rmsfast.objectives import rosenbrock
+from rmsfast.objectives import penalty_1, rosenbrock, styblinski_tang
 from rmsfast.options import RULES
 
 X0 = [-1.2, 1.0]
@@ -162,7 +162,8 @@ def test_a_method_that_tells_little():
 
 
 def test_table():
-    comparison = compare(rosenbrock, X0, {"rmsprop": {}, "slow": ("momentum", {"maxiter": 9})})
+    methods = {"rmsprop": {}, "slow": ("momentum", {"maxiter": 9})}
+    comparison = compare(pair, X0, methods, jac=True)
     lines = str(comparison).splitlines()
     assert lines[0].split() == ["method", "fun", "nit", "nfev", "seconds", "message"]
     assert len(lines) == 3 and repr(comparison) == str(comparison)
@@ -175,6 +176,26 @@ def test_table():
     lines = str(known).splitlines()
     assert lines[0].split()[:4] == ["method", "fun", "fun", "-"]
     assert [line.split()[2] for line in lines[1:]] == ["1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("fun", "n", "minimum"),
+    [
+        (styblinski_tang, 3, -39.16617 * 3),  # Styblinski and Tang (1990)
+        (penalty_1, 7, None),
+        (numba.njit(lambda x: (x * x).sum()), 2, None),
+    ],
+    ids=["known", "of this size unknown", "the caller's"],
+)
+def test_minimum_of_objectives(fun, n, minimum, pyplot):
+    """The distance from the minimum of a classical function is shown without being asked for."""
+    comparison = compare(fun, np.full(n, -1.0), ["rmsprop"], maxiter=20)
+    assert comparison.minimum == (None if minimum is None else pytest.approx(minimum, abs=2e-5))
+    assert ("fun - minimum" in str(comparison)) == (minimum is not None)
+    label = "f" if minimum is None else "$|f - f^*|$"
+    assert comparison.plot().get_ylabel() == label
+    given = compare(fun, np.full(n, -1.0), ["rmsprop"], minimum=-200, maxiter=20)
+    assert given.minimum == -200
 
 
 def test_plot(pyplot):
@@ -226,6 +247,17 @@ BAD = [
     (["rmsprop", "CG"], {"bounds": [(-2, 2)] * 2}, ValueError, "CG: Method CG cannot handle bound"),
     (["rmsprop", "dogleg"], {"jac": lambda x: x}, ValueError, "Hessian is required"),
     ({"BFGS": {}, "rmsprop": {"rho": 2}}, {}, ValueError, "rho must be in [0, 1), got 2"),
+    (["rmsprop", "L-BFGS-B"], {"return_all": True}, ValueError,
+     "L-BFGS-B: Method L-BFGS-B does not support the return_all option"),
+    (LATER, {"callback": print}, TypeError,
+     "'callback' is no option of a method: compare takes none; its results hold all iterates"),
+    (LATER, {"hess": never}, TypeError, "'hess' is no option of a method: compare takes none"),
+    (LATER, {"options": {"maxiter": 3}}, TypeError,
+     "'options' is no option of a method: give each of them by its name, as maxiter=100"),
+    ({"BFGS": {}, "mine": ("rmsprop", {"callback": print})}, {}, TypeError,
+     "methods['mine']: 'callback' is no option of a method: compare takes none"),
+    ({"rmsprop": {"bounds": [(0, 1)] * 2}}, {}, TypeError,
+     "methods['rmsprop']: 'bounds' is no option of a method: it is the same for all methods"),
     (LATER, {"minimum": "0"}, TypeError, "minimum must be a real number, got '0'"),
     (LATER, {"minimum": np.nan}, ValueError, "minimum must be in (-inf, inf), got nan"),
     (LATER, {"bounds": [(0, 1)] * 2}, ValueError, "x0[0] must be in its bounds"),

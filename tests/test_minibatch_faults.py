@@ -81,7 +81,9 @@ BAD = {
         {"data": (A, B[:0])}, ValueError, "data[1] must have at least one row, got shape (0,)",
     ),
     "a number": ({"data": 3.0}, ValueError, "data must have at least one row, got shape ()"),
-    "numbers": ({"data": [1, 2]}, ValueError, "data[0] must have at least one row, got shape ()"),
+    "numbers": (
+        {"data": [1, 2]}, ValueError, "data must be an array or a tuple of arrays, got 1 in a list",
+    ),
     "None": ({"data": None}, TypeError, "data must hold numbers, got dtype object"),
     "text": ({"data": "abc"}, TypeError, "data must hold numbers, got dtype <U3"),
     "texts": (
@@ -176,6 +178,13 @@ BAD = {
     ),
     "average_start -1": bounded("average_start", -1, FROM_0, average=0.5),
     "average_start 0.5": not_whole("average_start", 0.5, average=0.5),
+    "method": (
+        {"method": "adam"}, ValueError,
+        "method must be one of rmsprop, gradient_descent, momentum, adagrad, got 'adam'",
+    ),
+    "option of another method": (
+        {"method": "adagrad", "rho": 0.9}, TypeError, "'rho' is no option of method 'adagrad'",
+    ),
     # x0
     "x0 empty": ({"x0": []}, ValueError, "x0 must have at least one element, got shape (0,)"),
     "x0 of two dimensions": (
@@ -355,7 +364,7 @@ def test_data_that_are_not_finite(fun, seed, bad, window, monkeypatch):
     data = poisoned(bad)
     order = np.arange(ROWS)
     if seed is not None:
-        order = batches._permutation(np.random.default_rng(seed), ROWS)
+        order = batches.draw_order(batches.generator_of_orders(seed), ROWS)
     k = next(k for k in range(STEPS) if ROW in rows_of(order, k))
     options = {"rng": seed, "shuffle": seed is not None, "lr": 0.05}
     with unchanged(data):
@@ -477,6 +486,29 @@ def test_a_last_step_out_of_the_numbers(options, callback):
         assert (result.nit, result.nfev) == (ROWS - 1, ROWS)
 
 
+@pytest.mark.parametrize("bad", [2, 4, 9])
+@pytest.mark.parametrize("average", [None, "polyak", 0.5])
+@pytest.mark.parametrize(
+    "options", [{}, {"momentum": 0.5, "centered": True}, {"method": "gradient_descent"}]
+)
+def test_a_step_out_of_the_numbers_is_as_if_it_had_not_been(options, average, bad):
+    """Point, average and accumulators are those of a run that ended before."""
+    rows = np.arange(20.0)
+
+    def fun(x, row):
+        return 1.0, np.array([-1.7e308 if row[0] == bad and "method" in options else -1.0])
+
+    start = [1e308]
+    keywords = {"batch_size": 1, "epochs": 1, "shuffle": False, "average": average}
+    keywords["lr"] = (lambda k: 1.7e308 if k == bad else 1e300) if "method" not in options else 10.0
+    result = minimize_minibatch(fun, start, rows, **keywords, **options)
+    assert (result.status, result.nit) == (13, bad)
+    expected = minimize_minibatch(fun, start, rows[:bad], **keywords, **options)
+    assert_array_equal(result.x, expected.x)
+    for name in ("x", "mean_square", "mean", "buffer", "average", "nit", "averaged"):
+        assert_array_equal(result.state.get(name), expected.state.get(name), err_msg=name)
+
+
 def test_a_mean_square_that_overflows():
     """The step is then zero: point and loss are finite, and so the run is sound."""
     result = run(lambda x, A, b: (1.0, np.array([1e200, 1.0, 1.0, 1.0])))
@@ -525,13 +557,12 @@ def raises_in_python(x, *args):
 @pytest.mark.parametrize("last", [1, 4, 11])
 @pytest.mark.parametrize("window", [1, 2**20])
 def test_objective_that_raises(fun, last, window, monkeypatch):
-    """Its exception arrives; the generator is where the epochs begun have left it."""
+    """Its exception arrives; the generator was drawn from once, as always."""
     monkeypatch.setattr(batches, "WINDOW_BYTES", window)
     rng, other = (np.random.default_rng(SEED) for _ in range(2))
     with unchanged(START, A, B), pytest.raises(OwnError, match="^own words$"):
         run(fun, args=(np.zeros(1, np.int64), last), rng=rng)
-    for _ in range(-(-last // STEPS)):
-        batches._permutation(other, ROWS)
+    batches.generator_of_orders(other)
     assert rng.bit_generator.state == other.bit_generator.state
 
 

@@ -1,6 +1,8 @@
 """Every form of an objective that `rmsfast.rmsprop` takes, and what it says of wrong ones."""
 
 import ctypes
+import functools
+import math
 import re
 
 import numba
@@ -620,6 +622,32 @@ def test_wrong_forms(fun, jac, message):
 def test_objective_takes_callables_only():
     with pytest.raises(TypeError, match="fun must be callable, got 3"):
         rmsfast.Objective(3)
+
+
+class Model:
+    """Callables that Numba does not compile."""
+
+    def in_place(self, x, g):
+        raise AssertionError
+
+    def __call__(self, x, g):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("fun", "kind"),
+    [
+        (Model().in_place, "method"),
+        (Model(), "Model"),
+        (functools.partial(in_place, 1.0), "partial"),
+        (math.hypot, "builtin_function_or_method"),
+    ],
+    ids=["method", "object", "partial", "builtin"],
+)
+def test_objective_takes_functions_only(fun, kind):
+    message = f"fun must be a function, got a {kind}: Numba compiles no methods or objects"
+    with pytest.raises(TypeError, match=message):
+        rmsfast.Objective(fun)
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["python", "compiled"])

@@ -238,6 +238,35 @@ def test_labels_of_results():
     assert legend(plot.trajectory(valley, {1: paths[0], 0.5: paths[1]}))[:2] == ["1", "0.5"]
 
 
+def test_comparisons_are_drawn():
+    comparison = rmsfast.compare(rosenbrock, [-1.2, 1.0], ["rmsprop", "CG"])
+    for draw in (plot.trajectory, lambda fun, runs: plot.convergence(runs, fun=fun)):
+        drawn, expected = (
+            {label: line.get_xydata() for label, line in lines(draw(rosenbrock, runs)).items()}
+            for runs in (comparison, comparison.results)
+        )
+        assert {"rmsprop", "CG"} <= {*drawn} == {*expected}
+        for label, points in drawn.items():
+            assert_array_equal(points, expected[label])
+    ax = plot.trajectory(rosenbrock, comparison)
+    assert_array_equal(lines(ax)["CG"].get_xydata(), comparison.results["CG"].allvecs)
+
+
+def test_points_that_a_callback_collects():
+    """What the documentation advises for mini-batches, whose results have no iterates."""
+    rows, points = np.random.default_rng(0).standard_normal((50, 2)), [np.zeros(2)]
+    result = rmsfast.minimize_minibatch(
+        *(lambda x, a: (0.5 * np.mean((x - a) ** 2), x - a.mean(axis=0)), points[0], rows),
+        **{"batch_size": 10, "epochs": 6, "lr": 0.01, "rng": 0},
+        callback=lambda x: points.append(x),
+    )
+    with pytest.raises(ValueError, match="minimize_minibatch keeps none"):
+        plot.trajectory(valley, result)
+    ax = plot.trajectory(valley, OptimizeResult(allvecs=points))
+    assert_array_equal(lines(ax)["path"].get_xydata()[[0, -1]], [np.zeros(2), result.x])
+    assert len(points) == 7
+
+
 def test_bounds_are_what_is_shown():
     ax = plot.trajectory(valley, PATHS, bounds=[(-3.0, 2.0), (-1.0, 4.0)])
     assert (ax.get_xlim(), ax.get_ylim()) == ((-3.0, 2.0), (-1.0, 4.0))
@@ -510,6 +539,70 @@ def test_learning_curve_without_validation():
     assert_array_equal(lines(ax)["best epoch"].get_xydata(), [[1.5, 1.0]])
 
 
+def squares(x, A, b):
+    r = A @ x - b
+    return 0.5 * np.mean(r * r), A.T @ r / b.size
+
+
+def train(epochs, **options):
+    """Fit more coefficients than the rows allow: the validation loss falls, then rises."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((100, 40))
+    b = A[:, 0] + rng.standard_normal(100)
+    options = {"batch_size": 10, "lr": 0.01, "rng": 0, **options}
+    given = {"validation": (A[60:], b[60:]), "epochs": epochs, **options}
+    return rmsfast.minimize_minibatch(squares, np.zeros(40), (A[:60], b[:60]), **given)
+
+
+def test_learning_curve_of_a_run():
+    result = train(100, patience=10)
+    assert result.status == 12
+    at = int(np.argmin(result.validation_loss))
+    assert 0 < at == result.epoch.size - 11
+    ax = plot.learning_curve(result)
+    assert legend(ax) == ["training", "validation", "best epoch"]
+    assert_array_equal(lines(ax)["best epoch"].get_xydata(), [[at + 1.0, result.fun]])
+    assert_array_equal(lines(ax)["validation"].get_xdata(), result.epoch)
+    # What goes on from there and brings no lower loss has no best epoch to show
+    after = train(3, patience=30, state=result.state)
+    assert after.fun == result.fun and after.epoch[0] > result.epoch[-1]
+    assert legend(plot.learning_curve(after)) == ["training", "validation"]
+    assert legend(plot.learning_curve(train(3))) == ["training", "validation"]
+
+
+def test_learning_curve_without_a_best_epoch():
+    """With a validation loss that is NaN throughout none is the best."""
+    result = train(12, patience=10, validation=lambda x: NAN)
+    assert math.isnan(result.best_epoch) and np.isnan(result.validation_loss).all()
+    assert legend(plot.learning_curve(result)) == ["training", "validation"]
+
+
+def is_seen(line):
+    """Whether a line makes a difference to its picture."""
+    canvas = line.figure.canvas
+    pictures = []
+    for visible in (True, False):
+        line.set_visible(visible)
+        canvas.draw()
+        pictures.append(np.array(canvas.buffer_rgba()))
+    return (pictures[0] != pictures[1]).any()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plot.learning_curve(train(1)),
+        lambda: plot.learning_curve([train(1), train(1, lr=0.1)]),
+        lambda: plot.learning_curve(OptimizeResult(epoch=EPOCH, loss=np.where(EPOCH == 7, 1, NAN))),
+        lambda: plot.convergence(np.array([7.0])),
+        lambda: plot.convergence({"long": np.ones(30), "short": [2.0]}),
+    ],
+    ids=["one evaluation", "two runs", "one finite", "one value", "beside a long one"],
+)
+def test_single_points_are_seen(draw):
+    assert all(is_seen(line) for line in draw().lines)
+
+
 def test_data_profile_counts_problems():
     """Drawn as a step, each line has the fraction of problems solved at that cost or before."""
     ax = plot.data_profile(PROFILE)
@@ -539,6 +632,32 @@ def test_data_profile_of_nothing_solved():
     ax = plot.data_profile({"none": [INF, INF]})
     assert_array_equal(ax.lines[0].get_ydata(), [0.0, 0.0])
     ax.figure.canvas.draw()
+
+
+class Columns:
+    """A table by columns that is no mapping, as `pandas.DataFrame`."""
+
+    def __init__(self, columns):
+        self._columns = columns
+
+    def keys(self):
+        return list(self._columns)
+
+    def __getitem__(self, name):
+        return self._columns[name]
+
+    def __len__(self):  # its rows
+        return 5
+
+    def __bool__(self):
+        raise ValueError("The truth value of a DataFrame is ambiguous")
+
+
+def test_data_profile_of_a_data_frame():
+    ax, expected = plot.data_profile(Columns(PROFILE)), plot.data_profile(PROFILE)
+    assert [t.get_text() for t in ax.texts] == [t.get_text() for t in expected.texts]
+    for label, line in lines(expected).items():
+        assert_array_equal(lines(ax)[label].get_xydata(), line.get_xydata())
 
 
 # Axes, and matplotlib itself ---------------------------------------------------------------------
@@ -637,6 +756,12 @@ BAD_PATHS = [
         {"results": {"a": OptimizeResult(x=[1.0, 2.0])}},
         ValueError,
         "results['a'] has no allvecs: minimize with options={'return_all': True}",
+    ),
+    (
+        {"results": [OptimizeResult(x=[1.0, 2.0], loss=[1.0], epoch=[1.0])]},
+        ValueError,
+        "results[0] has no allvecs: minimize_minibatch keeps none; "
+        "plot.learning_curve draws its losses",
     ),
     (
         {"results": OptimizeResult(allvecs=[])},
@@ -798,9 +923,9 @@ GOOD = {"loss": np.ones(3), "epoch": np.arange(3.0), "validation_loss": None}
             "result.epoch must have shape (k,), k > 0, got shape (3, 1)",
         ),
         (
-            OptimizeResult(GOOD, best_epoch=NAN),
+            OptimizeResult(GOOD, best_epoch=-1.0),
             ValueError,
-            "result.best_epoch must be in [0, inf), got nan",
+            "result.best_epoch must be in [0, inf), got -1.0",
         ),
     ],
 )
@@ -811,8 +936,9 @@ def test_bad_input_of_learning_curves(result, kind, text, pyplot):
 @pytest.mark.parametrize(
     ("table", "kind", "text"),
     [
-        ([1.0], TypeError, "table must be a mapping, got list"),
+        ([1.0], TypeError, "table must be a mapping or a DataFrame, got list"),
         ({}, ValueError, "table must hold at least one solver, got none"),
+        (Columns({}), ValueError, "table must hold at least one solver, got none"),
         ({"a": []}, ValueError, "table['a'] must have shape (k,), k > 0, got shape (0,)"),
         ({"a": ["b"]}, TypeError, "table['a'] must be an array of real numbers, got ['b']"),
         ({"a": [1.0], "b": [1.0, 2.0]}, ValueError, "table['b'] must have length 1, got 2"),

@@ -142,7 +142,7 @@ def parallel_update(
 
 
 @intrinsic
-def _array(typingctx: Any, address: Any, size: Any, kind: Any) -> Any:
+def array_at(typingctx: Any, address: Any, size: Any, kind: Any) -> Any:
     """Return an array of one dimension over `size` numbers at `address`."""
     array = types.Array(kind.dtype, 1, "C")
 
@@ -268,13 +268,13 @@ def update_pass(T: Any, v: Variant, parallel: bool) -> Callable[..., None]:
                 n = stop - start
                 first = (start - offsets[k]) * itemsize
                 _update(
-                    _array(table[k, X] + first, n, T),
-                    _array(table[k, G] + first, n, T),
-                    _array(table[k, S] + first, n, T),
-                    _array(table[k, M] + first, n, T),
-                    _array(table[k, B] + first, n, T),
-                    _array(table[k, LR] + first, n, T),
-                    _array(table[k, A] + first, n, T),
+                    array_at(table[k, X] + first, n, T),
+                    array_at(table[k, G] + first, n, T),
+                    array_at(table[k, S] + first, n, T),
+                    array_at(table[k, M] + first, n, T),
+                    array_at(table[k, B] + first, n, T),
+                    array_at(table[k, LR] + first, n, T),
+                    array_at(table[k, A] + first, n, T),
                     h,
                     decay,
                     momentum,
@@ -338,8 +338,8 @@ def norm_pass(T: Any, weight_decay: bool, maximize: bool, parallel: bool) -> Cal
                     k += 1
                 start = (block - blocks[k]) * BLOCK
                 n = min(BLOCK, offsets[k + 1] - offsets[k] - start)
-                x = _array(table[k, X] + start * itemsize, n, T)
-                g = _array(table[k, G] + start * itemsize, n, T)
+                x = array_at(table[k, X] + start * itemsize, n, T)
+                g = array_at(table[k, G] + start * itemsize, n, T)
                 sums[block] = _square_sum(x, g, h, factor, lanes)
                 if largest.size > 0:
                     largest[block] = _largest(x, g, h)

@@ -48,8 +48,9 @@ def advance(
     w : ndarray, shape (2 to 5, n)
         The point, the mean square, and what else a step changes.
     kept : ndarray, of the shape of w
-        Is given `w` as it was before the step. Where value or gradient are not
-        finite, it is what `w` becomes: the point before, with what belongs to it.
+        Is given `w` as it was before the step. Where value, gradient or the new
+        point are not finite, it is what `w` becomes: the point before, with what
+        belongs to it.
     g : ndarray, shape (n,)
         The gradient at ``w[X]``.
     state : record of dtype STATE
@@ -70,33 +71,44 @@ def advance(
     for i in range(g.size):
         finite &= abs(g[i]) < np.inf
     if not finite:
-        for row in range(w.shape[0]):
-            for i in range(g.size):  # assignment of whole arrays takes seconds to compile
-                w[row, i] = kept[row, i]
         state.nit = run.kept_nit
         run.averaged = run.kept_averaged
-        state.status = status.NONFINITE_BATCH
-        return state.status
-    run.loss += f * rows
-    run.rows += rows
+        return _go_back(w, kept, state)
 
     h = hyper_of_step(state, w[X], g)
     if state.plain:
-        _update(w, kept, g, run, plain(h, w.dtype.type))
+        finite = _update(w, kept, g, run, plain(h, w.dtype.type))
     else:
-        _update(w, kept, g, run, h)
+        finite = _update(w, kept, g, run, h)
+    if not finite:
+        return _go_back(w, kept, state)
+    run.loss += f * rows
+    run.rows += rows
     run.kept_nit = state.nit
     state.nit += 1
     run.kept_averaged = run.averaged
     if run.averaging:
-        _average(w, kept, run)
+        _average(w, run)
     return state.status
 
 
 @jit_inline
-def _update(w: np.ndarray, kept: np.ndarray, g: np.ndarray, run: Run, h: Hyper) -> None:
-    """Update the point, by rows of `w`: a call with five arrays takes longer, at small n."""
+def _go_back(w: np.ndarray, kept: np.ndarray, state: State) -> int:
+    for row in range(w.shape[0]):
+        for i in range(w.shape[1]):  # assignment of whole arrays takes seconds to compile
+            w[row, i] = kept[row, i]
+    state.status = status.NONFINITE_BATCH
+    return state.status
+
+
+@jit_inline
+def _update(w: np.ndarray, kept: np.ndarray, g: np.ndarray, run: Run, h: Hyper) -> bool:
+    """Update the point, and return whether it is finite.
+
+    By rows of `w`: a call with five arrays takes longer, at small n.
+    """
     zero = w.dtype.type(0)
+    finite = True
     for i in range(g.size):
         x_i, s_i, m_i, b_i = w[X, i], w[MEAN_SQUARE, i], zero, zero
         kept[X, i], kept[MEAN_SQUARE, i] = x_i, s_i
@@ -106,16 +118,20 @@ def _update(w: np.ndarray, kept: np.ndarray, g: np.ndarray, run: Run, h: Hyper) 
         if h.momentum != 0:
             b_i = w[run.buffer, i]
             kept[run.buffer, i] = b_i
+        if run.averaging:
+            kept[run.average, i] = w[run.average, i]
         x_i, s_i, m_i, b_i = step(x_i, g[i], s_i, m_i, b_i, h)
         w[X, i], w[MEAN_SQUARE, i] = x_i, s_i
         if h.centered:
             w[run.mean, i] = m_i
         if h.momentum != 0:
             w[run.buffer, i] = b_i
+        finite &= abs(x_i) < np.inf
+    return finite
 
 
 @jit_inline
-def _average(w: np.ndarray, kept: np.ndarray, run: Run) -> None:
+def _average(w: np.ndarray, run: Run) -> None:
     """Take the point into the average."""
     decay = run.ema_decay
     if run.averaged == 0:
@@ -123,9 +139,7 @@ def _average(w: np.ndarray, kept: np.ndarray, run: Run) -> None:
     elif math.isnan(decay):
         decay = run.averaged / (run.averaged + 1)
     for i in range(w.shape[1]):
-        a_i = w[run.average, i]
-        kept[run.average, i] = a_i
-        w[run.average, i] = average(a_i, w[X, i], w.dtype.type(decay))
+        w[run.average, i] = average(w[run.average, i], w[X, i], w.dtype.type(decay))
     run.averaged += 1
 
 

@@ -164,7 +164,7 @@ def _attempt(typingctx: Any, address: Any, x: Any, g: Any, args: Any) -> Any:
 
 
 @jit_inline
-def _start(
+def begin(
     w: np.ndarray, state: State, x0: np.ndarray, lower: np.ndarray, upper: np.ndarray, scale: float
 ) -> None:
     """Lay out the work array of one problem."""
@@ -183,6 +183,19 @@ def _start(
 
 
 @jit_inline
+def write_down(found: Found, k: int, w: np.ndarray, state: State, code: int) -> None:
+    """Write the best point of problem `k`, and how it ended."""
+    for i in range(w.shape[1]):
+        found.x[k, i] = w[X + state.best, i]
+        found.jac[k, i] = w[G + state.best, i]
+    found.fun[k] = state.f_best
+    found.ends[k, STATUS] = code
+    found.ends[k, NIT] = state.nit
+    found.ends[k, EVALUATIONS] = state.evaluations
+    found.ends[k, STALLED] = state.stalled
+
+
+@jit_inline
 def _solve_all(
     advance: Callable[..., int],
     objective: tuple[int, tuple[Any, ...], tuple[Any, ...]],
@@ -195,7 +208,6 @@ def _solve_all(
     address, stacked, example = objective
     order, limits, x0s, lower, upper = problems
     w, states = borrow(work[0]), work[1]
-    x, fun, jac, ends = found
     rates, state = start.rates, states[0]
     while counters[STOP] == 0:
         place = fetch_add(counters, TAKEN)
@@ -204,7 +216,7 @@ def _solve_all(
         k = order[place]
         states[0] = start.blank[0]
         bounds = k if lower.shape[0] > 1 else 0
-        _start(w, state, x0s[k], lower[bounds], upper[bounds], start.scale)
+        begin(w, state, x0s[k], lower[bounds], upper[bounds], start.scale)
         state.max_evaluations = limits[bounds]
         args = pick(stacked, k, example)
         raised = False
@@ -219,14 +231,8 @@ def _solve_all(
                     w[G] = np.nan  # whatever was written before
                 break
             advance(w, state, f)
-        x[k] = w[X + state.best]
-        jac[k] = w[G + state.best]
-        fun[k] = state.f_best
         code = status.OBJECTIVE if raised else state.status
-        ends[k, STATUS] = code
-        ends[k, NIT] = state.nit
-        ends[k, EVALUATIONS] = state.evaluations
-        ends[k, STALLED] = state.stalled
+        write_down(found, k, w, state, code)
         if code != status.RUNNING:
             fetch_add(counters, DONE)
 

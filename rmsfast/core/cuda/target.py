@@ -3,6 +3,7 @@
 There are two packages, with the same kernels: numba-cuda, which is imported as
 ``numba.cuda``, and its successor ``numba_cuda_mlir``. The environment variable
 ``RMSFAST_CUDA`` names one of them; else the first that is installed is taken.
+The second cannot compile all that is needed yet, and is used only if asked for.
 With ``NUMBA_ENABLE_CUDASIM=1`` Numba's simulator of a GPU is taken: it runs the
 kernels as Python, without a GPU.
 """
@@ -11,7 +12,7 @@ import functools
 import importlib
 import importlib.util
 import os
-from types import ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numba
@@ -21,7 +22,8 @@ MODULES = {"numba_cuda": "numba.cuda", "numba_cuda_mlir": "numba_cuda_mlir.cuda"
 ASKED = os.environ.get("RMSFAST_CUDA", "")
 SIMULATED = bool(getattr(numba.config, "ENABLE_CUDASIM", 0))
 
-INSTALL = 'install it with pip install "rmsfast[cuda12]" or "rmsfast[cuda13]"'
+EXTRAS = 'pip install "rmsfast[cuda12]" or "rmsfast[cuda13]"'
+INSTALL = f"install it with {EXTRAS}"
 
 
 @functools.cache
@@ -36,6 +38,12 @@ def why_not() -> str:
     module, reason = _found()
     if module is None or SIMULATED:
         return reason
+    if not ASKED and module.__name__ == MODULES["numba_cuda_mlir"]:
+        # Version 0.6.0 compiles no constructor of a named tuple, such as `rule.Hyper`
+        return (
+            "the CUDA package numba_cuda_mlir cannot compile the kernels yet: install numba-cuda "
+            f"({EXTRAS}), or try a later version with RMSFAST_CUDA=numba_cuda_mlir"
+        )
     try:
         if module.is_available() and len(module.list_devices()) > 0:
             return ""
@@ -49,6 +57,7 @@ def why_not() -> str:
     return f"the CUDA driver does not start: {' '.join(error.split())}"
 
 
+@functools.cache
 def device_function(function: Any) -> Any:
     """Return a compiled function of scalars, records and arrays as one that kernels may call.
 
@@ -56,11 +65,31 @@ def device_function(function: Any) -> Any:
     ----------
     function : Dispatcher
         Compiled by the decorators of `rmsfast.core.jit`, or by `numba.njit`.
+
+    Notes
+    -----
+    numba-cuda takes it as it is. The simulator and `numba_cuda_mlir` know no functions
+    compiled for the CPU, so for them its source is made a device function, and so are those
+    of all compiled functions that it calls.
     """
     module = target()
-    if SIMULATED and module is not None:
-        return module.jit(device=True)(function.py_func)
-    return function
+    if module is None or not (SIMULATED or module.__name__.startswith("numba_cuda_mlir")):
+        return function
+
+    def known(value: Any) -> Any:
+        return device_function(value) if hasattr(value, "py_func") else value
+
+    source = function.py_func
+    names = {n: known(v) for n, v in source.__globals__.items() if n in source.__code__.co_names}
+    cells = tuple(CellType(known(cell.cell_contents)) for cell in source.__closure__ or ())
+    copy = FunctionType(
+        source.__code__,
+        {**source.__globals__, **names},
+        source.__name__,
+        source.__defaults__,
+        cells,
+    )
+    return module.jit(device=True)(copy)
 
 
 @functools.cache

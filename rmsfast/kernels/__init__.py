@@ -2,7 +2,8 @@
 
 All of these are called from Python, and from functions compiled by `numba.njit`,
 where the scalar rule is merged into the caller's loop. `Hyper` and `step` are
-also for ``@cuda.jit`` code. Compiled code checks nothing; `rmsfast.RMSProp` does.
+also for ``@cuda.jit`` code, and `rmsfast.kernels.cuda` updates arrays on a GPU.
+Compiled code checks nothing; `rmsfast.RMSProp` does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rmsfast.core.rule import (
     step,
     with_lr,
 )
+from rmsfast.kernels import cuda as cuda
 from rmsfast.options import RMSPropOptions, check_count, check_names, check_number
 
 __all__ = [
