@@ -22,6 +22,7 @@ EXAMPLES: dict[str, list[str] | str] = {
     "trajectories.py": ["--output", "trajectories.png"],
     "digits_classification.py": ["--output", "gaps.png"],
     "cuda_peak_fitting.py": "It needs a GPU, and this page was made without one.",
+    "cuda_rosenbrock.py": "It needs a GPU, and this page was made without one.",
 }
 RUN = [name for name, how in EXAMPLES.items() if not isinstance(how, str)]
 

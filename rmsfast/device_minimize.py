@@ -10,6 +10,7 @@ from numba.core.errors import NumbaError
 
 from rmsfast.core.cuda import terms as kernels
 from rmsfast.core.cuda.target import SIMULATED, why_not
+from rmsfast.device import is_on_gpu
 from rmsfast.objective import Terms, as_given, check_value
 from rmsfast.solver import Solver
 
@@ -193,7 +194,7 @@ class DeviceSolver(Solver):
                 f"with jac=True fun must return (f, gradient), got {type(pair).__name__}"
             )
         f, g = pair
-        value = _read("fun", f, 1) if _is_there(f) else cuda.to_device(np.array([check_value(f)]))
+        value = _read("fun", f, 1) if is_on_gpu(f) else cuda.to_device(np.array([check_value(f)]))
         gradient = _read("the gradient", g, run.shown.size)
         if gradient.dtype != self.dtype:
             raise TypeError(f"the gradient must be {self.dtype}, as x, got {gradient.dtype}")
@@ -217,15 +218,10 @@ class DeviceSolver(Solver):
         return host
 
 
-def _is_there(value: Any) -> bool:
-    """Whether `value` is an array on the GPU."""
-    return hasattr(value, "__cuda_array_interface__") or (SIMULATED and hasattr(value, "_ary"))
-
-
 def _read(name: str, value: Any, size: int) -> Any:
     """Return an array of the user on the GPU as one of Numba, of shape ``(size,)``."""
     value = value.detach() if hasattr(value, "detach") else value  # a tensor with a gradient
-    if not _is_there(value):
+    if not is_on_gpu(value):
         raise TypeError(f"{name} must be an array on the GPU, got {type(value).__name__}")
     if not SIMULATED:
         stream = value.__cuda_array_interface__.get("stream")
@@ -239,7 +235,7 @@ def _on_device(name: str, value: Any) -> Any:
     """Return an argument of the terms as kernels take it."""
     if isinstance(value, tuple):
         return tuple(_on_device(f"{name}[{i}]", part) for i, part in enumerate(value))
-    if _is_there(value):
+    if is_on_gpu(value):
         return value if SIMULATED else cuda.as_cuda_array(value)
     if isinstance(value, (bool, int, float, complex, np.number, np.bool_)):
         return value

@@ -32,6 +32,7 @@ from rmsfast.core.drivers import address
 from rmsfast.minimize import rmsprop
 from rmsfast.objective import Evaluator, Objective, evaluator, real_dtype
 from rmsfast.options import (
+    DeviceOptions,
     ReportOptions,
     RMSPropOptions,
     SolverOptions,
@@ -159,7 +160,7 @@ def minimize_many(
     chunksize: int | None = None,
     progress: bool = False,
     vectorize: bool | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     **options: Any,
 ) -> ManyResult:
     """Minimize a function from many starts, or with many sets of arguments.
@@ -259,8 +260,7 @@ def minimize_many(
     >>> int(result.success.sum()), result.best.x.round(4)
     (1000, array([1., 1.]))
     """
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    device = (DeviceOptions() if device is None else DeviceOptions(device=device)).device
     if device == "cuda":
         given = {"workers": workers, "chunksize": chunksize, "vectorize": vectorize}
         _check_device(fun, {name: value for name, value in given.items() if value is not None})

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numba
 import numpy as np
 import pytest
 from numba import types
+from scipy.optimize import rosen, rosen_der
 
 import rmsfast
 from rmsfast.core.cuda import terms as kernels
@@ -133,7 +135,7 @@ def test_a_fused_step_stores_two_words_per_variable(compile_ptx, T):
     ptx = compile_ptx(kernel, (run_of(T), args), (9, 0))
     width = np.dtype(T).itemsize * 8
     copies = count(ptx, rf"sqrt\.rn\.f{width}")  # of the body of the loop
-    parts = 1 if T is np.float64 else 0  # what the block measured
+    parts = kernels.MEASURES if T is np.float64 else 0  # what the block measured
     assert count(ptx, rf"st\.global\.f{width}") == 2 * copies + parts
 
 
@@ -199,3 +201,46 @@ def test_without_a_cuda_package_the_rest_works(run_python):
 def test_unknown_devices(device):
     with pytest.raises(ValueError, match="^device must be 'cpu' or 'cuda', got "):
         rmsfast.rmsprop(OBJECTIVE, np.ones(2), (np.ones(2),), device=device)
+
+
+# The example -------------------------------------------------------------------------------------
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "cuda_rosenbrock.py"
+
+IN_SIMULATOR = """
+import runpy, sys
+example = runpy.run_path(sys.argv[1])
+example["main"](["--n", "4", "--steps", "6", "--compared", "3"])
+"""
+
+NO_GPU = """
+import runpy, sys
+from rmsfast import device_minimize
+device_minimize.why_not = lambda: "there is no GPU"
+try:
+    runpy.run_path(sys.argv[1])["main"]([])
+except SystemExit as end:
+    print(end)
+"""
+
+
+def test_the_example_descends(run_python):
+    printed = run_python(IN_SIMULATOR, EXAMPLE, **SIMULATOR)
+    assert "6 steps of " in printed
+    distance = re.search(r"after 3 steps they differ by (\S+)", printed)
+    assert float(distance[1]) < 1e-12
+
+
+def test_the_example_ends_with_a_sentence_where_there_is_no_gpu(run_python):
+    expected = "This example cannot run: device='cuda' needs a GPU here: there is no GPU.\n"
+    assert run_python(NO_GPU, EXAMPLE) == expected
+
+
+def test_the_objective_of_the_example_is_that_of_the_collection():
+    """Problem 21 of Moré, Garbow and Hillstrom (1981), written by others in SciPy's way."""
+    example = runpy.run_path(str(EXAMPLE))
+    x = np.random.default_rng(0).normal(size=10)
+    f, g = example["valleys"](x)
+    pairs = x.reshape(-1, 2)
+    np.testing.assert_allclose(f, sum(rosen(pair) for pair in pairs), rtol=1e-13)
+    np.testing.assert_allclose(g, np.concatenate([rosen_der(pair) for pair in pairs]), rtol=1e-12)

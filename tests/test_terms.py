@@ -233,3 +233,17 @@ def test_the_second_process_finds_the_loop_on_disk(run_python, tmp_path):
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
     assert run_python(code, tmp_path, **cache).split() == ["0", "1"]
     assert run_python(code, tmp_path, **cache).split() == ["1", "0"]
+
+
+def test_code_on_disk_of_a_module_that_is_gone_is_compiled_anew(run_python, tmp_path):
+    """As of a script that `runpy` ran: Numba's cache then names a module that cannot be found."""
+    (tmp_path / "script.py").write_text(
+        "def term(i, x):\n    return x[i] * x[i]\ndef grad(i, x):\n    return 2.0 * x[i]\n"
+    )
+    code = (
+        "import runpy, sys, rmsfast; names = runpy.run_path(sys.argv[1])\n"
+        "print(rmsfast.Objective.from_terms(names['term'], names['grad'])([1.0, 2.0])[0])"
+    )
+    for _ in range(2):
+        cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+        assert run_python(code, tmp_path / "script.py", **cache) == "5.0\n"

@@ -40,7 +40,6 @@ def _block(term: Any, grad: Any) -> Any:
 
     @numba.njit(error_model="numpy", nogil=True, forceinline=True)
     def block(x: np.ndarray, g: np.ndarray, k: int, args: Any) -> float:
-        x, g = borrow(x), borrow(g)
         f = 0.0
         # max: LLVM learns that i is not negative, which saves a comparison in each ``x[i]``
         for i in range(max(k * BLOCK, 0), min((k + 1) * BLOCK, x.size)):
@@ -74,18 +73,23 @@ def total(term: Any, grad: Any, signature: Any, parallel: bool) -> Any:
     def run(x: np.ndarray, g: np.ndarray, args: Any) -> float:
         blocks = (x.size + BLOCK - 1) // BLOCK
         if blocks == 1:
-            return block(x, g, 0, args)
+            return block(borrow(x), borrow(g), 0, args)
         sums = np.empty(blocks)
         for k in numba.prange(blocks):
-            sums[k] = block(x, g, k, args)
+            sums[k] = block(borrow(x), borrow(g), k, args)
         f = 0.0
         for k in range(blocks):
             f += sums[k]
         return f
 
-    compiled = numba.njit(error_model="numpy", nogil=True, parallel=parallel)(run)
-    cached_by_value(compiled, term, grad, parallel)
-    compiled.compile(signature)
+    plain = numba.njit(error_model="numpy", nogil=True, parallel=parallel)
+    modules = [function.py_func.__module__ for function in (term, grad)]
+    compiled = cached_by_value(plain(run), term, grad, modules, parallel)
+    try:
+        compiled.compile(signature)
+    except ImportError:  # what is on disk names a module that is no longer there
+        compiled = plain(run)
+        compiled.compile(signature)
     compiled.disable_compile()
     return compiled
 
