@@ -16,7 +16,7 @@ from rmsfast.core import solver as core
 from rmsfast.core import status
 from rmsfast.core.drivers import address, driver
 from rmsfast.objective import Evaluator, evaluator
-from rmsfast.options import ReportOptions, take
+from rmsfast.options import DeviceOptions, ReportOptions, take
 from rmsfast.solver import Solver
 from rmsfast.threads import threads
 
@@ -82,6 +82,8 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
         See `rmsfast.options.SolverOptions`. ``tol`` sets `gtol`.
     disp, return_all, finite_diff
         See `rmsfast.options.ReportOptions`.
+    device : {"cpu", "cuda"}
+        "cuda": on an NVIDIA GPU, see below.
 
     Returns
     -------
@@ -114,6 +116,10 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     ValueError
         If `x0`, `bounds` or an option is outside its bounds, a gradient has the
         wrong shape, or `constraints` is not empty.
+    RuntimeError
+        If ``device="cuda"`` finds no GPU, driver or CUDA package; it says which.
+    NotImplementedError
+        If ``device="cuda"`` comes with ``lr="auto"``.
 
     Warns
     -----
@@ -133,6 +139,18 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     a limited-memory BFGS matrix of `maxcor` corrections is built on it, and a
     non-monotone Armijo rule safeguards the step; `rmsfast.core.solver` cites
     the papers. ``maxcor=0`` keeps to RMSProp's own direction ``-lr * P * g``.
+
+    With ``device="cuda"`` and a numeric `lr` the vectors and all decisions stay
+    on the GPU; steps are launched ahead, and the host looks up every 50 ms.
+    `fun` is an `rmsfast.Objective.from_terms`, whose terms, gradient and update
+    are one pass; or, with ``jac=True``, a function ``fun(x, *args) -> (f, g)``
+    of device arrays: `x` has ``__cuda_array_interface__`` (``cupy.asarray(x)``
+    and ``torch.as_tensor(x, device="cuda")`` copy nothing), always the same
+    memory, which it must only read; `f` is a float or an array of one element
+    on the GPU, `g` an array there, of the dtype of `x`; all on the default
+    stream. It may be called some times more after the last step. Results agree
+    with the CPU's to rounding; `callback` and `return_all` copy each iterate
+    to the host.
 
     References
     ----------
@@ -179,6 +197,16 @@ def run(
         raise ValueError(f"constraints must be empty: {rule} has no constraints, got {constraints}")
     if not isinstance(args, tuple):
         args = (args,)
+    if take(DeviceOptions, options).device == "cuda":
+        from rmsfast import device_minimize  # imports CUDA
+
+        if "finite_diff" in options:
+            raise ValueError("finite_diff must not be given with device='cuda'")
+        report = take(ReportOptions, options)
+        there = device_minimize.DeviceSolver(rule, fun, x0, args, jac, bounds, options)
+        reporter = _Reporter(there, callback, report)
+        _iterate_on_device(there, reporter)
+        return reporter.finish()
     report = take(ReportOptions, options)
     solver = Solver.by_rule(rule, x0, bounds, **options)
     evaluate = evaluator(
@@ -243,6 +271,20 @@ def _iterate_compiled(solver: Solver, evaluate: Evaluator, seconds: float) -> No
         chunk = next_chunk(chunk, (time.perf_counter() - start) / count)
 
 
+def _iterate_on_device(solver: Any, reporter: _Reporter) -> None:
+    """Launch steps ahead on a GPU, looking up now and then; after each, where someone watches."""
+    watch, chunk = reporter.each_iteration, 1
+    while not solver.done:
+        nit, begun = solver.state["nit"], solver.state["evaluations"]
+        start = time.perf_counter()
+        count = solver.launch(1 if watch else chunk)
+        chunk = next_chunk(chunk, (time.perf_counter() - start) / count)
+        if watch and begun == 0:
+            reporter.show()
+        if watch and solver.state["nit"] > nit and not reporter.go_on():
+            solver.state["status"] = status.CALLBACK
+
+
 def next_chunk(chunk: int, seconds: float) -> int:
     """Return how many evaluations to make before the next look at signals.
 
@@ -292,18 +334,19 @@ class _Reporter:
         self._solver = solver
         self._callback = None if callback is None else Callback(callback)
         self._options = options
-        self._iterates = [solver.x_trial.copy()]
+        self._iterates = [solver.point("trial").copy()] if options.return_all else []
         self.each_iteration = callback is not None or options.return_all or int(options.disp) > 1
 
     def go_on(self) -> bool:
         """Report one iteration; return whether the run goes on."""
         state = self._solver.state
-        x = self._solver.w[core.X + state["current"]]
         if self._options.return_all:
-            self._iterates.append(x.copy())
+            self._iterates.append(self._solver.point("current").copy())
         if int(self._options.disp) > 1 and _is_round(int(state["nit"])):
             self.show()
-        return self._callback is None or self._callback(x, fun=self._solver.value(state["f"]))
+        if self._callback is None:
+            return True
+        return self._callback(self._solver.point("current"), fun=self._solver.value(state["f"]))
 
     def show(self) -> None:
         """Print the line of one iteration."""
@@ -312,7 +355,7 @@ class _Reporter:
         state = self._solver.state
         if state["nit"] == 0:
             print(f"{'nit':>8} {'nfev':>8} {'fun':>24} {'max|jac|':>12} {'lr':>12}")
-        largest = abs(self._solver.w[core.G + state["current"]]).max()
+        largest = abs(self._solver.gradient("current")).max()
         nfev = self._solver.result().nfev
         nit, lr, fun = state["nit"], state["lr"], self._solver.value(state["f"])
         print(f"{nit:8d} {nfev:8d} {fun:24.16g} {largest:12.4e} {lr:12.4e}")

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +20,11 @@ from numba.core.typing.templates import Signature
 from numba.extending import is_jitted
 from scipy import LowLevelCallable
 
-from rmsfast.core import difference
+from rmsfast.core import difference, terms
 from rmsfast.core.jit import intrinsic, specialise
+from rmsfast.threads import threads
+
+PARALLEL_BYTES = 2**17  # a point of this size is worth all threads to an objective of terms
 
 FOREIGN_TEXT = "double (int, double *, double *, void *)"
 
@@ -115,10 +119,92 @@ class Objective:
         x = np.asarray(x)
         x = np.ascontiguousarray(x, dtype=real_dtype(x, "x"))
         g = np.empty_like(x)
-        return self.fun(x, g, *args), g
+        return self._evaluate(x, g, args), g
+
+    def _evaluate(self, x: np.ndarray, g: np.ndarray, args: tuple[Any, ...]) -> Any:
+        return self.fun(x, g, *args)
 
     def __repr__(self) -> str:
         return f"Objective({self.__name__})"
+
+    @staticmethod
+    def from_terms(term: Callable[..., Any], grad: Callable[..., Any]) -> Terms:
+        """Objective that is the sum of as many terms as there are variables.
+
+        Value and gradient run on all of Numba's threads where n is large, and
+        on a GPU with ``options={"device": "cuda"}``, fused with the update.
+
+        Parameters
+        ----------
+        term : callable
+            ``term(i, x, *args) -> float``, the term ``i = 0, ..., n - 1``. It
+            may read any elements of `x`, and must not write. A Python function
+            is compiled by Numba.
+        grad : callable
+            ``grad(i, x, *args) -> float``, the derivative of the *sum* by
+            ``x[i]``: all terms with ``x[i]`` contribute.
+
+        Returns
+        -------
+        Objective
+            ``f = sum of term(i, x, *args)``, ``g[i] = grad(i, x, *args)``. The
+            order of the sum depends on n alone, not on threads.
+
+        Raises
+        ------
+        TypeError
+            If `term` or `grad` is not callable; when it is called, if one of
+            them returns no real number.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import rmsfast
+        >>> from scipy.optimize import minimize
+        >>> def term(i, x, b):
+        ...     return (x[i] - b[i]) ** 2
+        >>> def grad(i, x, b):
+        ...     return 2.0 * (x[i] - b[i])
+        >>> distance = rmsfast.Objective.from_terms(term, grad)
+        >>> b = np.arange(5.0)
+        >>> f, g = distance(np.ones(5), b)
+        >>> float(f), g.tolist()
+        (15.0, [2.0, 0.0, -2.0, -4.0, -6.0])
+        >>> minimize(distance, np.ones(5), (b,), jac=True, method=rmsfast.rmsprop).success
+        True
+        """
+        return Terms(term, grad)
+
+
+class Terms(Objective):
+    """A sum of terms; see `Objective.from_terms`, which makes it.
+
+    Parameters
+    ----------
+    term, grad : callable
+        Scalar functions of the number of a term, or of a variable, and the point.
+
+    Attributes
+    ----------
+    term, grad : Dispatcher
+        The compiled functions.
+    """
+
+    def __init__(self, term: Callable[..., Any], grad: Callable[..., Any]) -> None:
+        for name, function in (("term", term), ("grad", grad)):
+            if not callable(function):
+                raise TypeError(f"{name} must be callable, got {function!r}")
+        self.term, self.grad = terms.scalar(term), terms.scalar(grad)
+        super().__init__(terms.in_place(self.term, self.grad))
+        self.__name__, self.__doc__ = self.term.__name__, self.term.__doc__
+
+    def __reduce__(self) -> Any:
+        return Terms, (self.term, self.grad)
+
+    def _evaluate(self, x: np.ndarray, g: np.ndarray, args: tuple[Any, ...]) -> Any:
+        evaluate = _compiled_terms(self, args, x)
+        with threads() if x.nbytes >= PARALLEL_BYTES else nullcontext(1) as count:
+            return (evaluate.in_parallel() if count > 1 else evaluate)(x, g)
 
 
 def real_dtype(array: np.ndarray, name: str) -> np.dtype[Any]:
@@ -186,6 +272,14 @@ class Evaluator:
         return self.function(x, g, *self.args)
 
 
+def as_given(fun: Any, jac: Any) -> tuple[Any, Any]:
+    """Return `fun` and `jac` as the user gave them, before `scipy.optimize.minimize`."""
+    owner: Any = getattr(jac, "__self__", None)
+    if owner is fun and type(owner).__name__ == "MemoizeJac":
+        return owner.fun, True  # what it makes of jac=True
+    return fun, jac
+
+
 def evaluator(
     fun: Any,
     jac: Any,
@@ -221,14 +315,14 @@ def evaluator(
     TypeError
         If `fun` or `jac` is of no known form, or returns no real number.
     """
-    owner: Any = getattr(jac, "__self__", None)
-    if owner is fun and type(owner).__name__ == "MemoizeJac":
-        fun, jac = owner.fun, True  # what scipy.optimize.minimize makes of jac=True
+    fun, jac = as_given(fun, jac)
     if isinstance(fun, (LowLevelCallable, CFunc)):
         return _foreign(fun, jac, args, x0)
     if isinstance(fun, Objective):
         if callable(jac):
             raise TypeError("jac must be None or True: an Objective writes its own gradient")
+        if isinstance(fun, Terms):
+            return _compiled_terms(fun, args, x0)
         try:
             return _compiled_in_place(fun.fun, args, x0)
         except _DisabledError:
@@ -461,6 +555,17 @@ def _compiled_in_place(fun: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evalu
         (types.Tuple(rest), types.FunctionType(signature)),
         (args, fun),
     )
+
+
+def _compiled_terms(fun: Terms, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:
+    args = _with_defaults(fun.term, 2, args)
+    vector, rest = _vector(x0), _arg_types(args)
+    for name, function in (("term", fun.term), ("grad", fun.grad)):
+        _check_value_type(_result_type(function, (types.intp, vector, *rest)), name, REAL)
+    signature = types.float64(vector, vector, types.Tuple(rest))
+    make = functools.partial(terms.total, fun.term, fun.grad, signature)
+    parallel = functools.partial(make, parallel=True)
+    return Evaluator(make(parallel=False), (args,), signature, make_parallel=parallel, place=0)
 
 
 def _compiled_separate(fun: Any, jac: Any, args: tuple[Any, ...], x0: np.ndarray) -> Evaluator:

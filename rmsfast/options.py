@@ -18,6 +18,7 @@ from rmsfast.core.solver import MAX_MAXCOR
 T = TypeVar("T")
 
 STARTS = ("sobol", "lhs", "uniform")
+DEVICES = ("cpu", "cuda")
 
 # Each preset lists what differs from the defaults of RMSPropOptions, and where it is written.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -530,6 +531,28 @@ class ReportOptions:
             raise ValueError(
                 f"finite_diff must be '2-point', '3-point' or 'cs', got {self.finite_diff!r}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """Where a minimizer computes.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda"}, optional
+        "cuda": on an NVIDIA GPU.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.device, str) or self.device not in DEVICES:
+            raise ValueError(f"device must be 'cpu' or 'cuda', got {self.device!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -250,20 +250,13 @@ class Solver:
         lower, upper = check_bounds(bounds, x0)
         bounded = bounds is not None and bool((np.isfinite(lower) | np.isfinite(upper)).any())
         self.calls = (1, 1)
+        self.dtype = x0.dtype
         self._start(x0, lower, upper, bounded)
 
     def _start(self, x0: np.ndarray, lower: np.ndarray, upper: np.ndarray, bounded: bool) -> None:
-        """Lay out the work array and the record."""
+        """Write the record, and lay out the vectors."""
         hyper, options = self.hyper, self.options
         auto = hyper.lr == "auto"
-        maxcor = int(options.maxcor) if auto else 0
-        w = _aligned((core.rows(maxcor), x0.size), x0.dtype)
-        w[core.X] = x0
-        w[core.LOWER], w[core.UPPER] = lower, upper
-        w[core.G] = math.nan
-        if not auto:
-            w[core.MEAN_SQUARE] = hyper.initial_scale
-            w[core.MEAN] = w[core.BUFFER] = 0.0
         self.record = blank_record(hyper, options)
         state = self.record[0]
         state["bounded"] = bounded
@@ -278,7 +271,20 @@ class Solver:
         elif not auto:
             state["lr"] = hyper.lr
             state["constant"] = True
-        self.w, self.state = w, state
+        self.state = state
+        self._lay_out(x0, lower, upper)
+
+    def _lay_out(self, x0: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
+        """Fill the work array."""
+        auto = self.hyper.lr == "auto"
+        w = _aligned((core.rows(int(self.state["maxcor"])), x0.size), x0.dtype)
+        w[core.X] = x0
+        w[core.LOWER], w[core.UPPER] = lower, upper
+        w[core.G] = math.nan
+        if not auto:
+            w[core.MEAN_SQUARE] = self.hyper.initial_scale
+            w[core.MEAN] = w[core.BUFFER] = 0.0
+        self.w = w
 
     def count(self, nfev: int, njev: int) -> None:
         """Say how often one evaluation calls the user's function and gradient.
@@ -393,6 +399,16 @@ class Solver:
         """Where the gradient at `x_trial` belongs, a view."""
         return self.w[core.G + self.state["trial"]]
 
+    def point(self, name: str) -> np.ndarray:
+        """Return the "current", "best" or "trial" point, by `name`: a view on the CPU."""
+        view: np.ndarray = self.w[core.X + self.state[name]]
+        return view
+
+    def gradient(self, name: str) -> np.ndarray:
+        """Return the gradient at the "current" or "best" point, by `name`: a view on the CPU."""
+        view: np.ndarray = self.w[core.G + self.state[name]]
+        return view
+
     @property
     def message(self) -> str:
         """What the status means, and what to do about it."""
@@ -413,7 +429,7 @@ class Solver:
         floating
             In the dtype of `x0`.
         """
-        return self.w.dtype.type(-f if self.state["maximize"] else f)
+        return self.dtype.type(-f if self.state["maximize"] else f)
 
     def result(self) -> OptimizeResult:
         """Return what is known so far.
@@ -428,10 +444,10 @@ class Solver:
         code = int(state["status"])
         nfev, njev = self.calls
         return OptimizeResult(
-            x=self.w[core.X + state["best"]].copy(),
+            x=self.point("best").copy(),
             fun=self.value(state["f_best"]),
-            jac=self.w[core.G + state["best"]].copy(),
-            x_last=self.w[core.X + state["current"]].copy(),
+            jac=self.gradient("best").copy(),
+            x_last=self.point("current").copy(),
             nit=int(state["nit"]),
             nfev=int(state["evaluations"]) * nfev,
             njev=int(state["evaluations"]) * njev,

@@ -56,7 +56,7 @@ def ours(name):
 
 # The rank of each module of the core: it imports from lower ranks only.
 RANKS = {"status": 0, "digest": 0, "jit": 0.5, "rule": 1, "solver": 2, "cpu": 2, "difference": 2}
-RANKS |= {"shuffle": 2, "drivers": 3, "queue": 4, "minibatch": 4, "lanes": 5}
+RANKS |= {"shuffle": 2, "drivers": 3, "terms": 4, "queue": 4, "minibatch": 4, "lanes": 5}
 RANKS |= {"cuda": 0, "cuda.target": 0, "cuda.update": 3, "cuda.many": 5, "cuda.terms": 3}
 # The rank of each room: numbers, intent, conversations. Each sees those below it, and the
 # modules listed in SEES of its own rank.
@@ -64,7 +64,9 @@ ROOMS = {"core": 0, "schedules": 1, "options": 1, "objective": 1}
 ROOMS |= {"device": 1, "device_many": 1, "device_passes": 1}
 ROOMS |= {"batches": 1, "passes": 1, "progress": 1, "threads": 1, "tree": 1}
 SEES = {
-    "minimize": {"solver"},
+    "minimize": {"device_minimize", "solver"},
+    "device_minimize": {"solver"},
+    "objective": {"threads"},
     "objectives": {"objective"},
     "checkpoint": {"solver"},
     "many": {"solver", "minimize"},

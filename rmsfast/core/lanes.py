@@ -213,7 +213,7 @@ def _keep(w: np.ndarray, n: int, lanes: int) -> None:
 
 @jit_inline
 def _is_cycle(w: np.ndarray, v: np.ndarray, n: int, lane: int, started: bool) -> bool:
-    """As `rmsfast.core.solver._is_cycle`."""
+    """Whether a lane has come back to where it was; as in `rmsfast.core.solver.judge_step`."""
     shift = longest = 0.0
     for i in range(n):
         x = w[PREVIOUS * n + i, lane]

@@ -234,6 +234,12 @@ def _clipping(x: np.ndarray, g: np.ndarray, h: Hyper, clip_norm: float) -> float
     for i in range(g.size):
         c = descent_gradient(x[i], g[i], h) / largest
         square += c * c
+    return clip_factor(clip_norm, largest, square)
+
+
+@jit_inline
+def clip_factor(clip_norm: float, largest: float, square: float) -> float:
+    """Return the factor for a gradient whose norm is ``largest * sqrt(square)``."""
     return min(clip_norm / largest / math.sqrt(square), 1.0)
 
 
@@ -277,54 +283,145 @@ def advance_numeric(w: np.ndarray, state: State, f: float) -> int:
 @jit_inline
 def _step(w: np.ndarray, state: State, f: float) -> int:
     """Take one step of textbook RMSProp."""
-    start = state.evaluations == 1
-    nonfinite = status.NONFINITE_START if start else status.NONFINITE
-    if not start:
+    f = take_value(state, f)
+    if not math.isfinite(f):
+        return stop_nonfinite(state)
+    improved, source = choose_source(state, f)
+    if source != state.trial:
+        w[BUFFER] = 0.0
+    new = free_row(state.trial, state.best)  # the best holds only if the gradient is finite
+    steep, finite = _descend(w, state, source, new)
+    if not finite:
+        return stop_nonfinite(state)
+    short = False
+    if state.xtol > 0:
+        length, largest = _lengths(w, new, source)
+        short = is_short(state, length, largest)
+    shift = longest = 0.0
+    if is_cycle_due(state, state.nit):
+        shift, longest = _shift(w, source, new)
+    return judge_step(state, f, improved, steep, short, shift, longest, noise(w, f), new)
+
+
+# The decisions on scalars: a GPU takes them too, in rmsfast.core.cuda.terms
+
+
+@jit_inline
+def take_value(state: State, f: float) -> float:
+    """Count the iteration, and return the value to minimize."""
+    if state.evaluations > 1:
         state.nit += 1
     if state.maximize:
         f = -f
-    if start:
+    if state.evaluations == 1:
         state.f = state.f_best = f
-    if not math.isfinite(f):
-        state.current = state.trial
-        return nonfinite
+    return f
 
-    improved = start or f < state.f_best
-    source = state.trial
-    best = source if improved else state.best
+
+@jit_inline
+def stop_nonfinite(state: State) -> int:
+    """Stop at a value or gradient that is not finite."""
+    state.current = state.trial
+    return status.NONFINITE_START if state.evaluations == 1 else status.NONFINITE
+
+
+@jit_inline
+def choose_source(state: State, f: float) -> tuple[bool, int]:
+    """Whether the value is the lowest, and the row to step from: after a plateau the best."""
+    improved = state.evaluations == 1 or f < state.f_best
     state.stalled = 0 if improved else state.stalled + 1
     if state.plateau_patience > 0 and state.stalled >= state.plateau_patience:
         state.lr *= state.plateau_factor
         state.stalled = 0
-        source = best
-        w[BUFFER] = 0.0
-    new = free_row(state.trial, state.best)  # `best` holds only if the gradient is finite
-    steep, finite = _descend(w, state, source, new)
-    if not finite:
-        state.current = state.trial
-        return nonfinite
+        return improved, state.best
+    return improved, state.trial
+
+
+@jit_inline
+def is_short(state: State, longest: float, largest: float) -> bool:
+    """Whether a step of the length `longest`, to a point of the size `largest`, is short."""
+    return longest <= state.xtol * (state.xtol + largest)
+
+
+@jit_inline
+def is_cycle_due(state: State, nit: int) -> bool:
+    """Whether a limit cycle is looked for at iteration `nit`."""
+    return state.constant and nit % CYCLE == 0
+
+
+@jit_inline
+def judge_step(
+    state: State,
+    f: float,
+    improved: bool,
+    steep: bool,
+    short: bool,
+    shift: float,
+    longest: float,
+    hidden: float,
+    new: int,
+) -> int:
+    """Take in the value, and go on to row `new` or stop.
+
+    Parameters
+    ----------
+    state : record of dtype STATE
+        The scalars of the run.
+    f : float
+        The value at the trial point, finite as is its gradient.
+    improved, steep, short : bool
+        Whether the value is the lowest, a component of the gradient exceeds
+        gtol, the step is within xtol.
+    shift, longest : float
+        How far the point has moved in `CYCLE` steps, and in the step to `new`;
+        read where `is_cycle_due`.
+    hidden : float
+        The change of the value that rounding may explain.
+    new : int
+        The row of the next point.
+
+    Returns
+    -------
+    int
+        A code of `rmsfast.core.status`.
+    """
     change, size = abs(state.f - f), max(abs(state.f), abs(f), 1.0)
     state.f = f
     state.current = state.trial
-    if not steep and not improved and f <= state.f_best + noise(w, f):
-        improved, best = True, state.trial
-    if improved:
-        state.best = best
+    if improved or (not steep and f <= state.f_best + hidden):
+        state.best = state.trial
         state.f_best = f
         if not steep:
             return status.GTOL
-    if state.ftol > 0 and not start and change <= state.ftol * size:
+    if state.ftol > 0 and state.evaluations > 1 and change <= state.ftol * size:
         return status.FTOL
-    if state.xtol > 0 and _is_short(w, state.xtol, new, source):
+    if short:
         return status.XTOL
     if state.nit >= state.maxiter:
         return status.MAXITER
     if state.evaluations >= state.max_evaluations:
         return status.MAXFUN
-    if state.constant and state.nit % CYCLE == 0 and _is_cycle(w, state, source, new):
+    if is_cycle_due(state, state.nit) and _is_back(state, shift, longest):
         return status.LIMIT_CYCLE
     state.trial = new
     return status.RUNNING
+
+
+@jit
+def _is_back(state: State, shift: float, longest: float) -> bool:
+    """Whether the run has come back to where it was `CYCLE` steps ago."""
+    back = (
+        state.nit > 0
+        and state.f_best == state.cycle_f_best
+        and abs(state.f - state.cycle_f) <= CYCLE_CHANGE * abs(state.f)
+        and shift <= CYCLE_SHIFT * longest
+    )
+    state.cycle_f = state.f
+    state.cycle_f_best = state.f_best
+    return back
+
+
+# The loops over the vectors
 
 
 @jit_inline
@@ -379,36 +476,34 @@ def noise(w: np.ndarray, f: float) -> float:
     Terms may be much larger than their sum: 4e-11 of it in float64, 2e-5 in
     float32.
     """
-    return np.finfo(w.dtype).eps ** (2.0 / 3.0) * abs(f)
+    return noise_of(np.finfo(w.dtype).eps, f)
+
+
+@jit_inline
+def noise_of(eps: float, f: float) -> float:
+    """Return the same, with the spacing `eps` of the numbers at 1."""
+    return eps ** (2.0 / 3.0) * abs(f)
 
 
 @jit
-def _is_short(w: np.ndarray, xtol: float, row: int, previous: int) -> bool:
-    """Whether the step from row `previous` to `row` is short relative to the point."""
+def _lengths(w: np.ndarray, row: int, previous: int) -> tuple[float, float]:
+    """Lengths, in the maximum norm, of the step from row `previous` to `row` and of that point."""
     longest = largest = 0.0
     for i in range(w.shape[1]):
         longest = max(longest, abs(w[X + row, i] - w[X + previous, i]))
         largest = max(largest, abs(w[X + row, i]))
-    return longest <= xtol * (xtol + largest)
+    return longest, largest
 
 
 @jit
-def _is_cycle(w: np.ndarray, state: State, row: int, new: int) -> bool:
-    """Whether the run has come back to where it was `CYCLE` steps ago."""
+def _shift(w: np.ndarray, row: int, new: int) -> tuple[float, float]:
+    """Lengths of the way since the last look for a cycle, and of the step from `row` to `new`."""
     shift = longest = 0.0
     for i in range(w.shape[1]):
         shift = max(shift, abs(w[X + row, i] - w[REFERENCE, i]))
         longest = max(longest, abs(w[X + new, i] - w[X + row, i]))
         w[REFERENCE, i] = w[X + row, i]
-    back = (
-        state.nit > 0
-        and state.f_best == state.cycle_f_best
-        and abs(state.f - state.cycle_f) <= CYCLE_CHANGE * abs(state.f)
-        and shift <= CYCLE_SHIFT * longest
-    )
-    state.cycle_f = state.f
-    state.cycle_f_best = state.f_best
-    return back
+    return shift, longest
 
 
 # lr="auto" ---------------------------------------------------------------------------------------
@@ -468,8 +563,10 @@ def _judge(w: np.ndarray, state: State, f: float) -> int:
         if steep:
             if state.ftol > 0 and change <= state.ftol * size:
                 return status.FTOL
-            if state.xtol > 0 and _is_short(w, state.xtol, state.current, previous):
-                return status.XTOL
+            if state.xtol > 0:
+                length, largest = _lengths(w, state.current, previous)
+                if is_short(state, length, largest):
+                    return status.XTOL
             _learn(w, state, previous)
     stalled = state.stalled >= STALL
     if stalled or not steep:

@@ -1,0 +1,201 @@
+"""The minimizer on a GPU: in Numba's simulator, compiled to PTX, and where there is no GPU."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numba
+import numpy as np
+import pytest
+from numba import types
+
+import rmsfast
+from rmsfast.core.cuda import terms as kernels
+from rmsfast.core.cuda.target import target
+from rmsfast.objective import Objective
+
+TESTS = Path(__file__).parent
+SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1"}
+
+
+def test_the_tests_of_the_gpu_pass_in_the_simulator():
+    """In a process of its own: the switch is read when Numba is imported."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:xdist"]
+    process = subprocess.run(
+        [*command, str(TESTS / "gpu" / "test_minimize.py")],
+        env={**os.environ, **SIMULATOR},
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = process.stdout.strip().splitlines()[-1] if process.stdout.strip() else ""
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert re.fullmatch(r"\d\d passed in .*", last), process.stdout
+
+
+# Compiled without a GPU: the simulator does not type-check ---------------------------------------
+
+CAPABILITIES = [(7, 5), (8, 0), (9, 0)]
+NO_FLAGS, ALL_FLAGS = (False,) * 7, (True,) * 7
+KINDS = {  # the switches after T and flags
+    "plain": (NO_FLAGS, False, False, False, False, False, False, False, False),
+    "fused": (ALL_FLAGS, True, True, False, False, True, True, True, False),
+    "stepwise": (ALL_FLAGS, True, True, True, True, True, True, False, False),
+    "stored": (ALL_FLAGS, True, True, True, True, True, True, True, True),
+}
+
+each_capability = pytest.mark.parametrize("cc", CAPABILITIES, ids=lambda cc: f"{cc[0]}.{cc[1]}")
+each_dtype = pytest.mark.parametrize("T", [np.float64, np.float32], ids=lambda T: T.__name__)
+each_kind = pytest.mark.parametrize("name", KINDS)
+
+
+def term(i, x, a):
+    """A term that reads its neighbour, and an argument."""
+    return a[i] * (x[(i + 1) % x.size] - x[i]) * x[i]
+
+
+def grad(i, x, a):
+    """Not its derivative, which is not asked for here."""
+    return a[i] * x[i]
+
+
+OBJECTIVE = Objective.from_terms(term, grad)
+
+
+def array(dtype, dimensions=1):
+    return types.Array(numba.from_dtype(np.dtype(dtype)), dimensions, "C")
+
+
+def run_of(T):
+    """The type of `kernels.Run`."""
+    whole = {"points": 2, "gradients": 2}
+    fields = {name: array(T, whole.get(name, 1)) for name in kernels.Run._fields}
+    fields |= {"states": array(kernels.RECORD), "plan": array(np.float64)}
+    fields |= {"parts": array(np.float64, 2)}
+    return types.NamedTuple([*fields.values()], kernels.Run)
+
+
+def kind_of(name, T):
+    return kernels.Kind(T, *KINDS[name])
+
+
+def given(name, T):
+    """Term, gradient, and the type of their arguments."""
+    if name == "stored":
+        return None, None, types.Tuple(())
+    return OBJECTIVE.term, OBJECTIVE.grad, types.Tuple((array(T),))
+
+
+@pytest.fixture
+def compile_ptx(monkeypatch):
+    """Compile a kernel for a capability: the text of the PTX. Nothing is in local memory."""
+    cuda = target()
+    assert cuda is not None, "these tests need numba-cuda, which the extra `test` brings"
+
+    def compile_for(kernel, signature, cc):
+        device = SimpleNamespace(compute_capability=cc)
+        monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
+        ptx, _ = cuda.compile_ptx(kernel.py_func, signature, cc=cc)
+        assert f".target sm_{cc[0]}{cc[1]}" in ptx
+        assert not re.search(r"\.local\b", ptx)
+        return ptx
+
+    return compile_for
+
+
+def count(ptx, instruction):
+    """How often an instruction stands in the text."""
+    return len(re.findall(rf"\s{instruction}\s", ptx))
+
+
+@each_capability
+@each_dtype
+@each_kind
+def test_sweep(compile_ptx, name, T, cc):
+    term, grad, args = given(name, T)
+    kernel = kernels.sweep_kernel(term, grad, kind_of(name, T))
+    ptx = compile_ptx(kernel, (run_of(T), args), cc)
+    width = np.dtype(T).itemsize * 8
+    assert count(ptx, rf"sqrt\.rn\.f{width}") >= 1
+    assert count(ptx, r"bar\.sync") >= 1
+    if T is np.float32:
+        assert count(ptx, r"(sqrt|div)\.rn\.f64") == 0
+
+
+@each_dtype
+def test_a_fused_step_stores_two_words_per_variable(compile_ptx, T):
+    term, grad, args = given("plain", T)
+    kernel = kernels.sweep_kernel(term, grad, kind_of("plain", T))
+    ptx = compile_ptx(kernel, (run_of(T), args), (9, 0))
+    width = np.dtype(T).itemsize * 8
+    copies = count(ptx, rf"sqrt\.rn\.f{width}")  # of the body of the loop
+    parts = 1 if T is np.float64 else 0  # what the block measured
+    assert count(ptx, rf"st\.global\.f{width}") == 2 * copies + parts
+
+
+@each_capability
+@each_dtype
+@each_kind
+def test_settle(compile_ptx, name, T, cc):
+    signature = run_of(T), array(np.float64), types.int64
+    for first, last in ((True, True), (True, False), (False, True)):
+        compile_ptx(kernels.settle_kernel(kind_of(name, T), first, last), signature, cc)
+
+
+@each_capability
+@each_dtype
+@pytest.mark.parametrize("name", ["stepwise", "stored"])
+@pytest.mark.parametrize("squares", [False, True])
+def test_norm(compile_ptx, squares, name, T, cc):
+    _, grad, args = given(name, T)
+    compile_ptx(kernels.norm_kernel(grad, kind_of(name, T), squares), (run_of(T), args), cc)
+    ptx = compile_ptx(kernels.scale_kernel(squares), (run_of(T),), cc)
+    assert count(ptx, r"sqrt\.rn\.f64") == squares
+
+
+@each_capability
+@each_dtype
+def test_the_rest(compile_ptx, T, cc):
+    term, grad, args = given("stepwise", T)
+    compile_ptx(kernels.value_kernel(term), (run_of(T), args), cc)
+    for F in (np.float32, np.float64):
+        compile_ptx(kernels.keep_kernel(), (run_of(T), array(F), array(T)), cc)
+    compile_ptx(kernels.gradient_kernel(grad), (array(T), array(T), args), cc)
+
+
+# Without a GPU -----------------------------------------------------------------------------------
+
+WITHOUT = """
+import numpy as np, rmsfast
+from rmsfast.core.cuda import target
+import rmsfast.device_minimize as there
+there.why_not = lambda: "there is no GPU"
+fun = rmsfast.Objective.from_terms(lambda i, x: x[i], lambda i, x: 1.0)
+try:
+    rmsfast.rmsprop(fun, np.ones(2), device="cuda", lr=0.1)
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_without_a_gpu_one_sentence_says_why(run_python):
+    assert run_python(WITHOUT) == "device='cuda' needs a GPU here: there is no GPU\n"
+
+
+def test_without_a_cuda_package_the_rest_works(run_python):
+    hide = "import importlib.util as u; find = u.find_spec\n"
+    hide += "u.find_spec = lambda n, *a: None if n.startswith('numba_cuda') else find(n, *a)\n"
+    last = "\nprint(rmsfast.rmsprop(fun, np.ones(2), lr=0.1, maxiter=1).nit)"
+    told = run_python(hide + WITHOUT.replace("there.why_not = ", "_ = ") + last).splitlines()
+    assert told[0].startswith("device='cuda' needs a GPU here: there is no CUDA package numba_cuda")
+    assert told[1:] == ["1"]
+
+
+@pytest.mark.parametrize("device", ["gpu", "CUDA", 0, None])
+def test_unknown_devices(device):
+    with pytest.raises(ValueError, match="^device must be 'cpu' or 'cuda', got "):
+        rmsfast.rmsprop(OBJECTIVE, np.ones(2), (np.ones(2),), device=device)
