@@ -1,5 +1,5 @@
-"""6. The same peaks on a GPU: a million spectra
-=============================================
+"""10. The same peaks on a GPU: a million spectra
+==============================================
 
 The spectra of the fourth example, ten times as many, fitted on an NVIDIA GPU by the same call with
 ``device="cuda"``, and some of them on the CPU for comparison.
