@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -117,6 +118,7 @@ class DeviceSolver(Solver):
         )
         given = () if self._terms is None else self._args
         self._there = tuple(_on_device(f"args[{i}]", value) for i, value in enumerate(given))
+        self._keep = self._all(kernels.keep_kernel())
         self._step = self._fused_step() if kind.fused else self._step_by_step()
 
     def launch(self, count: int) -> int:
@@ -129,11 +131,14 @@ class DeviceSolver(Solver):
             state["lr"] = rates[0]
         host = self.record.view(kernels.RECORD)
         self.run.states.copy_to_device(host)
-        there = cuda.to_device(rates if rates.size > 0 else np.zeros(1))[: rates.size]
+        # the first is in the record; one more than none, which no step reaches, is never read
+        there = cuda.to_device(rates if rates.size > 0 else np.zeros(1))
         try:
             for _ in range(count):
                 self._step(there, begun)
         except NumbaError as error:
+            if self._terms is None:
+                raise
             raise TypeError(
                 "term and grad cannot be compiled for CUDA, where they may neither allocate arrays "
                 "nor call what Numba has for the CPU alone: the error above says where"
@@ -143,11 +148,11 @@ class DeviceSolver(Solver):
 
     def _all(self, kernel: Any) -> Any:
         """Return the launch of a kernel over all variables."""
-        return kernel[self._blocks, kernels.THREADS]
+        return _configured(kernel, self._blocks)
 
     def _one(self, kernel: Any) -> Any:
         """Return the launch of a kernel of one block."""
-        return kernel[1, kernels.THREADS]
+        return _configured(kernel, 1)
 
     def _fused_step(self) -> Callable[[Any, int], None]:
         """Return the step of an objective of terms that needs one pass."""
@@ -198,7 +203,7 @@ class DeviceSolver(Solver):
         gradient = _read("the gradient", g, run.shown.size)
         if gradient.dtype != self.dtype:
             raise TypeError(f"the gradient must be {self.dtype}, as x, got {gradient.dtype}")
-        self._all(kernels.keep_kernel())(run, value, gradient)
+        self._keep(run, value, gradient)
 
     def point(self, name: str) -> np.ndarray:
         """Return the "current", "best" or "trial" point, by `name`, in the host's memory."""
@@ -218,13 +223,33 @@ class DeviceSolver(Solver):
         return host
 
 
+def _configured(kernel: Any, blocks: int) -> Any:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Grid size")  # few blocks are no mistake
+        return kernel[blocks, kernels.THREADS]
+
+
+class _One:
+    """An array of no dimension, as CuPy and PyTorch return sums, with one dimension."""
+
+    def __init__(self, array: Any) -> None:
+        self.owner = array
+        self.__cuda_array_interface__ = {
+            **array.__cuda_array_interface__,
+            "shape": (1,),
+            "strides": None,
+        }
+
+
 def _read(name: str, value: Any, size: int) -> Any:
     """Return an array of the user on the GPU as one of Numba, of shape ``(size,)``."""
     value = value.detach() if hasattr(value, "detach") else value  # a tensor with a gradient
     if not is_on_gpu(value):
         raise TypeError(f"{name} must be an array on the GPU, got {type(value).__name__}")
     if not SIMULATED:
-        stream = value.__cuda_array_interface__.get("stream")
+        interface = value.__cuda_array_interface__
+        stream = interface.get("stream")
+        value = value if interface["shape"] else _One(value)
         value = cuda.as_cuda_array(value, sync=stream not in (None, LEGACY_STREAM))
     if value.size != size or max(value.shape, default=1) != size:
         raise ValueError(f"{name} must have the shape ({size},), got {value.shape}")

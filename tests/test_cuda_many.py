@@ -363,6 +363,12 @@ def test_objectives_of_any_result_and_with_signatures_compile(compile_ptx):
         assert ".entry" in text
 
 
+def test_sums_of_terms_compile(compile_ptx):
+    fun = rmsfast.Objective.from_terms(lambda i, x, a: a * x[i] * x[i], lambda i, x, a: a * x[i])
+    text, _ = kernel_ptx(compile_ptx, fun, 2, F64, True, (9, 0), (2.0,), (False,))
+    assert ".entry" in text
+
+
 def test_example_compiles(compile_ptx):
     fun = runpy.run_path(str(EXAMPLE.with_name("peak_fitting.py")))["misfit"]
     text, shape = kernel_ptx(compile_ptx, fun, 4, F64, True, (9, 0), (np.zeros((1, 32)),), (True,))

@@ -6,7 +6,6 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -16,7 +15,6 @@ from scipy.optimize import rosen, rosen_der
 
 import rmsfast
 from rmsfast.core.cuda import terms as kernels
-from rmsfast.core.cuda.target import target
 from rmsfast.objective import Objective
 
 TESTS = Path(__file__).parent
@@ -93,16 +91,11 @@ def given(name, T):
 
 
 @pytest.fixture
-def compile_ptx(monkeypatch):
+def compile_lean(compile_ptx):
     """Compile a kernel for a capability: the text of the PTX. Nothing is in local memory."""
-    cuda = target()
-    assert cuda is not None, "these tests need numba-cuda, which the extra `test` brings"
 
     def compile_for(kernel, signature, cc):
-        device = SimpleNamespace(compute_capability=cc)
-        monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
-        ptx, _ = cuda.compile_ptx(kernel.py_func, signature, cc=cc)
-        assert f".target sm_{cc[0]}{cc[1]}" in ptx
+        ptx = compile_ptx(kernel, signature, cc)
         assert not re.search(r"\.local\b", ptx)
         return ptx
 
@@ -117,10 +110,10 @@ def count(ptx, instruction):
 @each_capability
 @each_dtype
 @each_kind
-def test_sweep(compile_ptx, name, T, cc):
+def test_sweep(compile_lean, name, T, cc):
     term, grad, args = given(name, T)
     kernel = kernels.sweep_kernel(term, grad, kind_of(name, T))
-    ptx = compile_ptx(kernel, (run_of(T), args), cc)
+    ptx = compile_lean(kernel, (run_of(T), args), cc)
     width = np.dtype(T).itemsize * 8
     assert count(ptx, rf"sqrt\.rn\.f{width}") >= 1
     assert count(ptx, r"bar\.sync") >= 1
@@ -129,10 +122,10 @@ def test_sweep(compile_ptx, name, T, cc):
 
 
 @each_dtype
-def test_a_fused_step_stores_two_words_per_variable(compile_ptx, T):
+def test_a_fused_step_stores_two_words_per_variable(compile_lean, T):
     term, grad, args = given("plain", T)
     kernel = kernels.sweep_kernel(term, grad, kind_of("plain", T))
-    ptx = compile_ptx(kernel, (run_of(T), args), (9, 0))
+    ptx = compile_lean(kernel, (run_of(T), args), (9, 0))
     width = np.dtype(T).itemsize * 8
     copies = count(ptx, rf"sqrt\.rn\.f{width}")  # of the body of the loop
     parts = kernels.MEASURES if T is np.float64 else 0  # what the block measured
@@ -142,31 +135,31 @@ def test_a_fused_step_stores_two_words_per_variable(compile_ptx, T):
 @each_capability
 @each_dtype
 @each_kind
-def test_settle(compile_ptx, name, T, cc):
+def test_settle(compile_lean, name, T, cc):
     signature = run_of(T), array(np.float64), types.int64
     for first, last in ((True, True), (True, False), (False, True)):
-        compile_ptx(kernels.settle_kernel(kind_of(name, T), first, last), signature, cc)
+        compile_lean(kernels.settle_kernel(kind_of(name, T), first, last), signature, cc)
 
 
 @each_capability
 @each_dtype
 @pytest.mark.parametrize("name", ["stepwise", "stored"])
 @pytest.mark.parametrize("squares", [False, True])
-def test_norm(compile_ptx, squares, name, T, cc):
+def test_norm(compile_lean, squares, name, T, cc):
     _, grad, args = given(name, T)
-    compile_ptx(kernels.norm_kernel(grad, kind_of(name, T), squares), (run_of(T), args), cc)
-    ptx = compile_ptx(kernels.scale_kernel(squares), (run_of(T),), cc)
+    compile_lean(kernels.norm_kernel(grad, kind_of(name, T), squares), (run_of(T), args), cc)
+    ptx = compile_lean(kernels.scale_kernel(squares), (run_of(T),), cc)
     assert count(ptx, r"sqrt\.rn\.f64") == squares
 
 
 @each_capability
 @each_dtype
-def test_the_rest(compile_ptx, T, cc):
+def test_the_rest(compile_lean, T, cc):
     term, grad, args = given("stepwise", T)
-    compile_ptx(kernels.value_kernel(term), (run_of(T), args), cc)
+    compile_lean(kernels.value_kernel(term), (run_of(T), args), cc)
     for F in (np.float32, np.float64):
-        compile_ptx(kernels.keep_kernel(), (run_of(T), array(F), array(T)), cc)
-    compile_ptx(kernels.gradient_kernel(grad), (array(T), array(T), args), cc)
+        compile_lean(kernels.keep_kernel(), (run_of(T), array(F), array(T)), cc)
+    compile_lean(kernels.gradient_kernel(grad), (array(T), array(T), args), cc)
 
 
 # Without a GPU -----------------------------------------------------------------------------------
