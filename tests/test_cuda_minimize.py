@@ -25,7 +25,7 @@ def test_the_tests_of_the_gpu_pass_in_the_simulator():
     """In a process of its own: the switch is read when Numba is imported."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:xdist"]
     process = subprocess.run(
-        [*command, str(TESTS / "gpu" / "test_minimize.py")],
+        [*command, str(TESTS / "gpu" / "test_large_problems.py")],
         env={**os.environ, **SIMULATOR},
         cwd=TESTS.parent,
         capture_output=True,
