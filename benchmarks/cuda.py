@@ -46,7 +46,7 @@ cuda: Any = target()
 
 DTYPES = ("float32", "float64")
 # What parameters and gradients are of -> what is computed in, and accumulators are of
-COMPUTED = {"float64": np.float64, "float32": np.float32, "float16": np.float32}
+COMPUTED = {"float32": np.float32, "float64": np.float64, "float16": np.float32}
 SIZES = tuple(10**k for k in range(6, 10))
 SMALL = 10
 DRAWN = 10**6  # random numbers, which larger arrays repeat

@@ -37,9 +37,9 @@ def import_cupy():
     return cupy
 
 
-def make_problem(rng):
+def make_problem(rng, rows=ROWS):
     """Return a matrix, a right side and the solution that made it."""
-    matrix = rng.standard_normal((ROWS, COLUMNS))
+    matrix = rng.standard_normal((rows, COLUMNS))
     solution = rng.standard_normal(COLUMNS)
     return matrix, matrix @ solution, solution
 
@@ -53,7 +53,7 @@ def solve(xp, matrix, right, stream):
     """Descend with arrays of the library `xp`; return the end and all gradients."""
     x, ours, grads = xp.zeros(COLUMNS), optimizer(), []
     for _ in range(STEPS):
-        grads.append(matrix.T @ (matrix @ x - right) / ROWS)
+        grads.append(matrix.T @ (matrix @ x - right) / len(right))
         ours.update(x, grads[-1], stream=stream)
     return x, grads
 

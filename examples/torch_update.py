@@ -5,11 +5,11 @@ A small network learns on an NVIDIA GPU by `rmsfast.RMSProp`, and beside it a co
 ``torch.optim.RMSprop``. The update changes the tensors in place, on PyTorch's current stream, in
 one kernel for all of them; nothing is copied.
 
-Both get the same gradients, those of the first network, so that all that differs is rounding: the
-two may round the square, the sums, the root and the quotient differently. Each step that is taken
-can so differ by some ulps of the step, and adds a rounding of the parameter; the largest difference
-after all steps is printed, in ulps of the largest magnitude in its tensor, and must be at most one
-for each step.
+Both get the same gradients, those of the first network, so that all that differs is rounding: one
+may add a product and round once where the other rounds twice. A step is small beside its parameter,
+and so are its last digits; only where they turn the rounding of the sum do the parameters part by an
+ulp. The largest difference after 100 steps is printed, in ulps of the largest magnitude in its
+tensor, and must be at most 10. (In float32 on a CPU it is 1.5.)
 
 ``python examples/torch_update.py`` needs the GPU, PyTorch for CUDA, and
 ``pip install "rmsfast[cuda12]"`` or ``"rmsfast[cuda13]"``. Where one is missing it says so.
@@ -19,7 +19,7 @@ import sys
 
 import rmsfast
 
-STEPS = 100
+STEPS, LIMIT = 100, 10
 OPTIONS = {"lr": 1e-3, "eps": 1e-8, "momentum": 0.9, "weight_decay": 1e-4}
 
 
@@ -76,8 +76,8 @@ def main():
     losses, difference = train(torch, "cuda")
     print(f"loss {losses[0]:.4f} at the start, {losses[-1]:.4f} before step {STEPS}")
     print(f"largest difference after {STEPS} steps: {difference:.2f} ulps")
-    if difference > STEPS:
-        raise AssertionError(f"the optimizers must agree within {STEPS} ulps, got {difference}")
+    if difference > LIMIT:
+        raise AssertionError(f"the optimizers must agree within {LIMIT} ulps, got {difference}")
 
 
 if __name__ == "__main__":
