@@ -13,6 +13,7 @@ leaves it out. It measures, each part in a new process, where all take turns:
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import re
 import shutil
@@ -230,6 +231,7 @@ def variants(dtype: str, n: int) -> dict[str, dict[str, float]]:
     for name, v in VARIANTS.items():
         total = n * moved(v, dtype)
         if n * held(v, dtype) + 2 * copy_size(total) <= free:
+            gc.collect()  # the arrays of the variant before: some are in cycles
             there = there or tuple(map(cuda.to_device, draw(n, dtype)))
             found[name] = seconds({OURS: ours(*there, v, dtype), COPY: copied(total)})
     return found

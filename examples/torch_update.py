@@ -7,9 +7,9 @@ one kernel for all of them; nothing is copied.
 
 Both get the same gradients, those of the first network, so that all that differs is rounding: one
 may add a product and round once where the other rounds twice. A step is small beside its parameter,
-and so are its last digits; only where they turn the rounding of the sum do the parameters part by an
-ulp. The largest difference after 100 steps is printed, in ulps of the largest magnitude in its
-tensor, and must be at most 10. (In float32 on a CPU it is 1.5.)
+and so are its last digits; only where they turn the rounding of the sum do the parameters part by
+an ulp. The largest difference after 100 steps is printed, in ulps of the largest magnitude in its
+tensor, and must be at most 10. (With the update on a CPU it is 1.5.)
 
 ``python examples/torch_update.py`` needs the GPU, PyTorch for CUDA, and
 ``pip install "rmsfast[cuda12]"`` or ``"rmsfast[cuda13]"``. Where one is missing it says so.
