@@ -44,12 +44,25 @@ ROUNDS, REPEATS = 3, 3  # the median over rounds of the fastest of the repeats
 Call = Callable[[], Any]
 
 
-def process(part: str, *arguments: Any) -> dict[str, Any]:
-    """Run one part in a new process and return what it found."""
+def process(
+    part: str, *arguments: Any, module: str = "benchmarks.many", **variables: str
+) -> dict[str, Any]:
+    """Run one part of a module in a new process and return what it found.
+
+    Parameters
+    ----------
+    part, *arguments
+        Of the command line of the module.
+    module : str
+        Its name.
+    **variables : str
+        Of the environment.
+    """
     devices = f"--xla_force_host_platform_device_count={cores()}"
     one = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")}
-    environment = {**os.environ, **one, "NUMBA_NUM_THREADS": str(cores()), "XLA_FLAGS": devices}
-    command = [sys.executable, "-m", "benchmarks.many", part, *map(str, arguments)]
+    shared = {"NUMBA_NUM_THREADS": str(cores()), "XLA_FLAGS": devices}
+    environment = {**os.environ, **one, **shared, **variables}
+    command = [sys.executable, "-m", module, part, *map(str, arguments)]
     done = subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -70,15 +83,16 @@ def starts(n: int, count: int) -> np.ndarray:
     return np.random.default_rng(n).uniform(-2.0, 2.0, (count, n))
 
 
-def ours(n: int, workers: int | None = None, problems: int = PROBLEMS) -> Call:
+def ours(n: int, workers: int | None = None, problems: int = PROBLEMS, device: str = "cpu") -> Call:
     """Return a call that makes `ITERATIONS` iterations of each problem."""
+    how: dict[str, Any] = {"device": device}
+    if device == "cpu":
+        how |= {"workers": workers, "vectorize": True}
     objective, x0s = rosenbrock.of_size(n), starts(n, problems)
     limits = {"maxiter": ITERATIONS, "maxfun": ITERATIONS + 1, "gtol": 0.0}
 
     def call() -> None:
-        found = minimize_many(
-            objective, x0s, workers=workers, vectorize=True, lr=LR, rho=RHO, eps=EPS, **limits
-        )
+        found = minimize_many(objective, x0s, lr=LR, rho=RHO, eps=EPS, **limits, **how)
         if not (found.nit == ITERATIONS).all():
             raise RuntimeError(f"{found}")
 
@@ -110,7 +124,9 @@ def naive_alone(n: int) -> Call:
     return lambda: _naive_in_turn(starts(n, 10 * ALONE), ITERATIONS)
 
 
-def vmapped(n: int, *, by_jax: bool, problems_last: bool, sharded: bool) -> Call:
+def vmapped(
+    n: int, *, by_jax: bool, problems_last: bool, sharded: bool, problems: int = PROBLEMS
+) -> Call:
     """Return a call of optax under `jax.vmap`.
 
     Parameters
@@ -123,12 +139,14 @@ def vmapped(n: int, *, by_jax: bool, problems_last: bool, sharded: bool) -> Call
         Whether the last axis of the arrays is that of the problems, or of the variables.
     sharded : bool
         Whether each core is a device with a part of the problems, or XLA shares out the work.
+    problems : int
+        How many.
     """
     import jax
 
     run = optax_iterations(ITERATIONS, by_jax=by_jax)
     axis = 1 if problems_last else 0
-    x0s = np.moveaxis(starts(n, PROBLEMS), 0, axis)
+    x0s = np.moveaxis(starts(n, problems), 0, axis)
     if sharded:
         mesh = jax.make_mesh((jax.device_count(),), ("problems",))
         names = [None, None]

@@ -46,10 +46,11 @@ Call = Callable[[], Any]
 
 
 class Peer(NamedTuple):
-    """A call that does one step, and one that returns the parameters."""
+    """A call that does one step, one that returns the parameters, one that waits for the steps."""
 
     step: Call
     params: Callable[[], np.ndarray]
+    wait: Call = lambda: None
 
 
 class Variant(NamedTuple):
@@ -217,28 +218,30 @@ def numpy_peer(x: np.ndarray, g: np.ndarray) -> Peer:
     return Peer(step, lambda: x)
 
 
-def torch_optimizer(xs: list[np.ndarray], gs: list[np.ndarray], foreach: bool) -> Any:
+def torch_optimizer(
+    xs: list[np.ndarray], gs: list[np.ndarray], foreach: bool, device: str = "cpu"
+) -> Any:
     """Return a `torch.optim.RMSprop` of copies of these arrays."""
     import torch
 
-    params = [torch.nn.Parameter(torch.tensor(x)) for x in xs]
+    params = [torch.nn.Parameter(torch.tensor(x, device=device)) for x in xs]
     for p, g in zip(params, gs, strict=True):
-        p.grad = torch.tensor(g)
+        p.grad = torch.tensor(g, device=device)
     return torch.optim.RMSprop(params, lr=LR, alpha=RHO, eps=EPS, foreach=foreach)
 
 
-def torch_peer(x: np.ndarray, g: np.ndarray, *, foreach: bool) -> Peer:
+def torch_peer(x: np.ndarray, g: np.ndarray, *, foreach: bool, device: str = "cpu") -> Peer:
     """Return the step of `torch.optim.RMSprop`."""
-    optimizer = torch_optimizer([x], [g], foreach)
+    optimizer = torch_optimizer([x], [g], foreach, device)
     (p,) = optimizer.param_groups[0]["params"]
-    return Peer(optimizer.step, lambda: p.detach().numpy())
+    return Peer(optimizer.step, lambda: p.detach().cpu().numpy())
 
 
-def compiled_peer(x: np.ndarray, g: np.ndarray) -> Peer:
+def compiled_peer(x: np.ndarray, g: np.ndarray, *, device: str = "cpu") -> Peer:
     """Return the step of `torch.optim.RMSprop`, compiled for arrays of this size."""
     import torch
 
-    optimizer = torch_optimizer([x], [g], foreach=True)
+    optimizer = torch_optimizer([x], [g], True, device)
     (p,) = optimizer.param_groups[0]["params"]
     torch.compiler.reset()  # or the second size would be compiled for all sizes
 
@@ -246,11 +249,19 @@ def compiled_peer(x: np.ndarray, g: np.ndarray) -> Peer:
     def step() -> None:
         optimizer.step()
 
-    return Peer(step, lambda: p.detach().numpy())
+    return Peer(step, lambda: p.detach().cpu().numpy())
 
 
-def optax_peer(x: np.ndarray, g: np.ndarray) -> Peer:
-    """Return the step of `optax.rmsprop`, compiled, in the memory of its arguments."""
+def optax_peer(x: np.ndarray, g: np.ndarray, *, waits: bool = True) -> Peer:
+    """Return the step of `optax.rmsprop`, compiled, in the memory of its arguments.
+
+    Parameters
+    ----------
+    x, g : ndarray
+        Parameters and gradients.
+    waits : bool
+        Whether each step waits for its end.
+    """
     import jax
     import optax
 
@@ -267,9 +278,13 @@ def optax_peer(x: np.ndarray, g: np.ndarray) -> Peer:
     def step() -> None:
         nonlocal params, state
         params, state = update(params, state, grads)
+        if waits:
+            wait()
+
+    def wait() -> None:
         params.block_until_ready()
 
-    return Peer(step, lambda: np.asarray(params))
+    return Peer(step, lambda: np.asarray(params), wait)
 
 
 MAKERS = {
@@ -281,11 +296,11 @@ MAKERS = {
 }
 
 
-def missing() -> dict[str, str]:
+def missing(makers: dict[str, Callable[..., Peer]]) -> dict[str, str]:
     """Return why some peers cannot run; raise RuntimeError if one takes another step than ours."""
     reasons = {}
     x, g = draw(1000, np.float64)
-    for name, make in MAKERS.items():
+    for name, make in makers.items():
         try:
             peer = make(x, g)
             peer.step()
@@ -539,7 +554,7 @@ def draw_roofline(
 
 def main() -> str:
     """Measure, write the page and the picture, and return the tables."""
-    reasons = missing()
+    reasons = missing(MAKERS)
     sizes = [n for n in SIZES if n < max(SIZES) or WORDS * 8 * n <= memory()]
     measured = {dtype: {n: one_array(n, dtype, reasons) for n in sizes} for dtype in DTYPES}
     per_element = {dtype: arithmetic(dtype) for dtype in DTYPES}

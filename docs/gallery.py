@@ -23,6 +23,8 @@ EXAMPLES: dict[str, list[str] | str] = {
     "digits_classification.py": ["--output", "gaps.png"],
     "cuda_peak_fitting.py": "It needs a GPU, and this page was made without one.",
     "cuda_rosenbrock.py": "It needs a GPU, and this page was made without one.",
+    "torch_update.py": "It needs a GPU and PyTorch for CUDA, and this page was made without them.",
+    "cupy_update.py": "It needs a GPU and CuPy, and this page was made without them.",
 }
 RUN = [name for name, how in EXAMPLES.items() if not isinstance(how, str)]
 
