@@ -121,15 +121,13 @@ def test_sweep(compile_lean, name, T, cc):
         assert count(ptx, r"(sqrt|div)\.rn\.f64") == 0
 
 
-@each_dtype
-def test_a_fused_step_stores_two_words_per_variable(compile_lean, T):
-    term, grad, args = given("plain", T)
-    kernel = kernels.sweep_kernel(term, grad, kind_of("plain", T))
-    ptx = compile_lean(kernel, (run_of(T), args), (9, 0))
-    width = np.dtype(T).itemsize * 8
-    copies = count(ptx, rf"sqrt\.rn\.f{width}")  # of the body of the loop
-    parts = kernels.MEASURES if T is np.float64 else 0  # what the block measured
-    assert count(ptx, rf"st\.global\.f{width}") == 2 * copies + parts
+def test_a_fused_step_stores_two_words_per_variable(compile_ptx):
+    """In float32: what a block measures is stored in float64, and so is told apart."""
+    term, grad, args = given("plain", np.float32)
+    kernel = kernels.sweep_kernel(term, grad, kind_of("plain", np.float32))
+    ptx = compile_ptx(kernel, (run_of(np.float32), args), (9, 0))
+    copies = count(ptx, r"sqrt\.rn\.f32")  # of the body of the loop
+    assert count(ptx, r"st\.global\.f32") == 2 * copies > 0
 
 
 @each_capability
