@@ -18,7 +18,7 @@ from rmsfast.core.shuffle import permutation
 
 T = TypeVar("T")
 
-WINDOW_BYTES = 2**20  # of rows, gathered at a time; more at once only if a batch is larger
+WINDOW_BYTES = 2**21  # of rows, gathered at a time; more at once only if a batch is larger
 BLOCK_BYTES = 2**26  # of a mapped file, read at a time
 AHEAD = 3  # windows that threads gather ahead of the one in use, at most
 
