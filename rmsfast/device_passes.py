@@ -17,19 +17,7 @@ from rmsfast.passes import COLUMNS, UNDERFLOW, Pass
 
 
 class DevicePass(Pass):
-    """One group of arrays on a GPU, of one dtype; see `rmsfast.passes.Pass`.
-
-    Parameters
-    ----------
-    group : int
-        Its number.
-    options : RMSPropOptions
-        Of the group, with a numeric `lr`.
-    T : type
-        `numpy.float64` or `numpy.float32`: what is computed in.
-    ema_decay : float or None
-        Of the averages of the parameters.
-    """
+    """One group of arrays on a GPU, of one dtype; made as `rmsfast.passes.Pass` is."""
 
     P: Any  # of parameters and gradients
     is_controlled = False  # whether `Control` says what to do
