@@ -87,6 +87,11 @@ def _njit(*signature: Any, **flags: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
+def jit_closure(function: Callable[..., Any], **flags: Any) -> Any:
+    """Compile a closure over other compiled functions, which `cached_by_value` may keep on disk."""
+    return numba.njit(error_model="numpy", fastmath=False, nogil=True, **flags)(function)
+
+
 def cached_by_value(compiled: Any, *key: Any) -> Any:
     """Keep the machine code of `compiled` on disk under `key`, if that can be told by value.
 

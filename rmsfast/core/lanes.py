@@ -31,7 +31,7 @@ from numba.np.arrayobj import populate_array
 
 from rmsfast.core import status
 from rmsfast.core.drivers import borrow
-from rmsfast.core.jit import cached_by_value, intrinsic, jit, jit_inline
+from rmsfast.core.jit import cached_by_value, intrinsic, jit, jit_closure, jit_inline
 from rmsfast.core.queue import (
     DONE,
     EVALUATIONS,
@@ -427,7 +427,6 @@ def driver(
     size : int
         Length of `buffer`, which should begin with a cache line.
     """
-    plain = numba.njit(error_model="numpy", nogil=True)
     FLAGS0 = 0
     C0 = -(-lanes // 64) * 64
     V0 = C0 + 8 * lanes * WHOLE_ROWS
@@ -544,7 +543,7 @@ def driver(
             for lane in range(lanes):
                 flags[lane] = go_on(buffer, base, xtol, lane, flags[lane])
 
-    @plain
+    @jit_closure
     def verdict(buffer: Any, state: Any, lane: Any, flag: Any) -> int:
         w = _carve(buffer, W0, (rows, lanes), dtype)
         c = _carve(buffer, C0, (WHOLE_ROWS, lanes), np.int64)
@@ -578,7 +577,7 @@ def driver(
         c[APPOINTMENT, lane] = c[BORN, lane] + then if then < NEVER else NEVER
         c[CLOCK, 1] = min(c[CLOCK, 1], c[APPOINTMENT, lane])
 
-    @plain
+    @jit_closure
     def begin(
         buffer: Any, state: Any, starts: Any, args: Any, problem: Any, lane: Any, clock: Any
     ) -> None:
@@ -603,7 +602,7 @@ def driver(
         appoint(c, state, lane, -1)
         load(buffer, args, problem, lane)
 
-    @plain
+    @jit_closure
     def finish(buffer: Any, args: Any, found: Any, lane: Any, code: Any) -> None:
         """Write the result of a lane."""
         w = _carve(buffer, W0, (rows, lanes), dtype)
@@ -623,7 +622,7 @@ def driver(
         ends[p, STALLED] = max(clock - c[LOWERED, lane] - (not abs(v[F, lane]) < np.inf), 0)
         ends[p, STATUS] = status.RUNNING if code == OUT_OF_RATES else code
 
-    @plain
+    @jit_closure
     def settle(
         buffer: Any, state: Any, starts: Any, args: Any, counters: Any, found: Any, active: Any
     ) -> int:
@@ -727,4 +726,6 @@ def driver(
         for lane in range(active):  # stopped from outside
             finish(buffer, args, found, lane, status.RUNNING)
 
-    return cached_by_value(plain(run), function, n, dtype, arguments, shapes, kind, lanes), size
+    return cached_by_value(
+        jit_closure(run), function, n, dtype, arguments, shapes, kind, lanes
+    ), size

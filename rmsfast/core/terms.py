@@ -9,7 +9,7 @@ import numpy as np
 from numba.extending import is_jitted
 
 from rmsfast.core.drivers import borrow
-from rmsfast.core.jit import cached_by_value
+from rmsfast.core.jit import cached_by_value, jit_closure
 
 BLOCK = 4096  # terms of a partial sum: fixed, so that threads do not change its bits
 
@@ -38,7 +38,6 @@ def scalar(function: Callable[..., Any]) -> Any:
 def _block(term: Any, grad: Any) -> Any:
     """Return the function of one block: it writes its gradient, and returns its value."""
 
-    @numba.njit(error_model="numpy", nogil=True, forceinline=True)
     def block(x: np.ndarray, g: np.ndarray, k: int, args: Any) -> float:
         f = 0.0
         # max: LLVM learns that i is not negative, which saves a comparison in each ``x[i]``
@@ -47,7 +46,7 @@ def _block(term: Any, grad: Any) -> Any:
             g[i] = grad(i, x, *args)
         return f
 
-    return block
+    return jit_closure(block, forceinline=True)
 
 
 @functools.lru_cache(maxsize=64)
@@ -82,13 +81,12 @@ def total(term: Any, grad: Any, signature: Any, parallel: bool) -> Any:
             f += sums[k]
         return f
 
-    plain = numba.njit(error_model="numpy", nogil=True, parallel=parallel)
     modules = [function.py_func.__module__ for function in (term, grad)]
-    compiled = cached_by_value(plain(run), term, grad, modules, parallel)
+    compiled = cached_by_value(jit_closure(run, parallel=parallel), term, grad, modules, parallel)
     try:
         compiled.compile(signature)
     except ImportError:  # what is on disk names a module that is no longer there
-        compiled = plain(run)
+        compiled = jit_closure(run, parallel=parallel)
         compiled.compile(signature)
     compiled.disable_compile()
     return compiled
@@ -99,11 +97,10 @@ def in_place(term: Any, grad: Any) -> Any:
     """Return the objective ``f = fun(x, g, *args)`` for compiled callers, on one thread."""
     block = _block(term, grad)
 
-    @numba.njit(error_model="numpy", nogil=True)
     def fun(x: np.ndarray, g: np.ndarray, *args: Any) -> float:
         f = 0.0
         for k in range((x.size + BLOCK - 1) // BLOCK):
             f += block(x, g, k, args)
         return f
 
-    return fun
+    return jit_closure(fun)
