@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +69,7 @@ class Leaf:
     writeable : bool
         Whether it may be written.
     stream : int
-        On which the array is made, 0: unknown.
+        On which its owner works with it: an address, or `LEGACY_STREAM`.
     owner : object
         Keeps the memory alive.
     """
@@ -211,14 +213,20 @@ def read(label: str, array: Any, stream: int) -> Leaf:
     if not is_on_gpu(array):
         kind = f"{type(array).__module__}.{type(array).__name__}".removeprefix("builtins.")
         raise TypeError(f"{label} must be an array on the GPU, got {kind}")
-    current = 0 if SIMULATED else int(need_gpu().get_current_device().id)
-    if hasattr(array, "__dlpack_device__") and not SIMULATED:
-        number = int(array.__dlpack_device__()[1])
-        if number != current:
+    if not SIMULATED:
+        current, number = int(need_gpu().get_current_device().id), _device_of(array)
+        if number not in (None, current):
             raise ValueError(
                 f"{label} must be on the current device, number {current}, got one on {number}"
             )
     leaf = _from_interface(label, array) or _from_dlpack(label, array, stream)
+    if not leaf.dtype.isnative:
+        raise TypeError(f"{label} must be in the byte order of this machine, got {leaf.dtype.str}")
+    word = np.zeros(0, leaf.dtype).real.itemsize
+    if leaf.address % word != 0:  # a kernel that reads it ends all work of this process on the GPU
+        raise ValueError(
+            f"{label} must be aligned to its dtype {leaf.dtype}, got the address {leaf.address:#x}"
+        )
     if not leaf.is_dense:
         raise ValueError(
             f"{label} must fill one piece of memory on the GPU, got shape {leaf.shape} and strides "
@@ -227,17 +235,31 @@ def read(label: str, array: Any, stream: int) -> Leaf:
     return leaf
 
 
+def _device_of(array: Any) -> int | None:
+    """Return the number of the device that an array is on, None if it does not say."""
+    if hasattr(array, "__dlpack_device__"):
+        return int(array.__dlpack_device__()[1])
+    memory = getattr(array, "gpu_data", None)  # of Numba's arrays, which have no DLPack
+    return None if memory is None else int(memory.context.device.id)
+
+
 def _from_interface(label: str, array: Any) -> Leaf | None:
     interface = _interface(array)
     if interface is None:
         return None
     if interface.get("mask") is not None:
         raise ValueError(f"{label} must not be masked")
+    for flag in ("conj", "neg"):  # PyTorch's interface shows the memory, not what it stands for
+        if getattr(array, f"is_{flag}", bool)():
+            raise ValueError(
+                f"{label} must not be a lazy view, got a tensor with is_{flag}(): give "
+                f"tensor.resolve_{flag}()"
+            )
     dtype = np.dtype(interface["typestr"])
     shape = tuple(map(int, interface["shape"]))
     steps = interface.get("strides")
-    if steps is not None:
-        steps = [s // dtype.itemsize for s in steps]
+    if steps is not None:  # a part of an element makes no stride that `Leaf.is_dense` takes
+        steps = [s // dtype.itemsize if s % dtype.itemsize == 0 else -1 for s in steps]
     address, is_readonly = interface["data"]
     stream = interface.get("stream") or _framework_stream(array)
     return Leaf(
@@ -273,7 +295,8 @@ def _from_dlpack(label: str, array: Any, stream: int) -> Leaf:
     steps = tensor.strides[: tensor.ndim] if tensor.strides else None
     address = (tensor.data or 0) + tensor.byte_offset
     dtype = np.dtype(f"{kind}{tensor.bits // 8}")
-    return Leaf(address, shape, _strides(shape, steps), dtype, True, 0, (array, capsule))
+    stream = stream or LEGACY_STREAM
+    return Leaf(address, shape, _strides(shape, steps), dtype, True, stream, (array, capsule))
 
 
 def _strides(shape: tuple[int, ...], steps: Any) -> tuple[int, ...]:
@@ -284,11 +307,14 @@ def _strides(shape: tuple[int, ...], steps: Any) -> tuple[int, ...]:
 
 
 def _framework_stream(array: Any) -> int:
-    """Return the stream that PyTorch works on now: its arrays do not name it."""
+    """Return the stream that PyTorch works on now, which its arrays do not name; else the default.
+
+    What names no stream, as Numba's arrays, is worked with on the default stream.
+    """
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(array, torch.Tensor):
-        return 0
-    return int(torch.cuda.current_stream(array.device).cuda_stream)
+        return LEGACY_STREAM
+    return int(torch.cuda.current_stream(array.device).cuda_stream) or LEGACY_STREAM
 
 
 def address_of_stream(stream: Any) -> int:
@@ -319,23 +345,48 @@ def address_of_stream(stream: Any) -> int:
     return int(address)
 
 
-def stream_of(address: int | None, leaves: list[Leaf]) -> Any:
-    """Return the stream to work on, for Numba.
+@contextmanager
+def stream_of(address: int | None, leaves: list[Leaf]) -> Iterator[Any]:
+    """Give the stream to work on, for Numba.
+
+    Where it is not asked for, and arrays name several streams, the work waits for what was
+    started on the others; and they wait for the work, whose results are read there, and in
+    whose gradients memory may be freed and used again.
 
     Parameters
     ----------
     address : int or None
-        Of the stream that is asked for. None: the first array that has a stream decides, else
-        the default stream is taken.
+        Of the stream that is asked for, 0: the default stream. None: the first array decides.
     leaves : list of Leaf
         The arrays.
+
+    Yields
+    ------
+    stream
+        Of Numba, or 0 in the simulator.
     """
-    if address is None:
-        address = next((leaf.stream for leaf in leaves if leaf.stream), 0)
-    return 0 if SIMULATED else _numba_stream(address)
+    if SIMULATED:
+        yield 0
+        return
+    named = [leaf.stream for leaf in leaves] if address is None else [address]
+    first, *others = dict.fromkeys(named)
+    stream = _numba_stream(first)
+    for other in others:
+        _wait(stream, _numba_stream(other))
+    yield stream
+    for other in others:
+        _wait(_numba_stream(other), stream)
+
+
+def _wait(stream: Any, other: Any) -> None:
+    """Let what is started on a stream from now on wait for what was started on another."""
+    event = need_gpu().event(timing=False)
+    event.record(other)
+    event.wait(stream)
 
 
 @functools.lru_cache(maxsize=64)  # Numba looks a launch up by the identity of its stream
 def _numba_stream(address: int) -> Any:
     # A stream, not 0: with that a copy to the device would wait for all that was started
-    return need_gpu().external_stream(address) if address else need_gpu().default_stream()
+    cuda = need_gpu()
+    return cuda.external_stream(address) if address > LEGACY_STREAM else cuda.default_stream()

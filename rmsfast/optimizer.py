@@ -403,7 +403,6 @@ class RMSProp:
             for n, arrays in given.items()
         ]
         xs, gs = leaves
-        stream = device.stream_of(None if stream is None else asked, xs)
         signature = [[(a.dtype, a.shape, a.strides, a.writeable) for a in each] for each in leaves]
         is_new = not self._passes or signature != self._signature
         if is_new:
@@ -427,12 +426,13 @@ class RMSProp:
                 self._control = Control(passes, self._options, skips, ema_decay, counts)
             self._passes, self._signature, self._is_on_gpu = passes, signature, True
             cuda.synchronize()  # what was allocated is filled, whatever the stream
-        for each in self._passes:
-            each.stream = stream
-            each.point(xs, gs)
-        if self._control is not None:
-            self._control.decide(stream)
-        self._advance(self._passes, xs, gs, rates, 1.0)
+        with device.stream_of(None if stream is None else asked, [*xs, *gs]) as there:
+            for each in self._passes:
+                each.stream = there
+                each.point(xs, gs)
+            if self._control is not None:
+                self._control.decide(there)
+            self._advance(self._passes, xs, gs, rates, 1.0)
 
     def _bind(self, params: Any, grads: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return the arrays in order, checked, with all passes pointing at them."""

@@ -131,45 +131,124 @@ except TypeError as error:
     assert printed == "params must be a NumPy array, got __main__.DLPack\n"
 
 
+STREAMS = """
+class Event:
+    def record(self, stream):
+        self.stream = stream
+        done.append(("record", stream))
+
+    def wait(self, stream):
+        done.append((stream, "waits for", self.stream))
+
+done = []
+target = types.SimpleNamespace(
+    external_stream=lambda address: address, default_stream=lambda: "default",
+    event=lambda timing: Event(),
+)
+device.need_gpu = lambda: target
+plain, five = (device.read("x", Interface(x, **more), 0) for more in ({}, {"stream": 5}))
+legacy = device.read("x", Interface(x, stream=1), 0)
+device.SIMULATED = False  # which knows no streams of others
+
+def find(address, *leaves):
+    done.clear()
+    with device.stream_of(address, leaves) as stream:
+        done.append("work")
+    return stream
+
+"""
+
+
 def test_streams_are_found(run_python):
-    """The caller's, then that of the arrays, then PyTorch's current one, then the default."""
+    """The caller's, then that of the first array, for PyTorch its current one."""
     code = """
 torch = types.ModuleType("torch")
 torch.Tensor = Tensor
 current = types.SimpleNamespace(cuda_stream=77)
 torch.cuda = types.SimpleNamespace(current_stream=lambda device: current)
-asked = []
-target = types.SimpleNamespace(
-    external_stream=lambda address: asked.append(address) or address,
-    default_stream=lambda: "default",
-)
-device.need_gpu = lambda: target
-leaf = device.read("x", Interface(x, stream=5), 0)
-device.SIMULATED = False  # which knows no streams of others
-plain = device._from_interface("x", Interface(x))
-assert device.stream_of(None, [plain]) == "default"
-assert device.stream_of(0, [leaf]) == "default"
-assert device.stream_of(None, [plain, leaf]) == 5
-assert device.stream_of(9, [leaf]) == 9
+assert find(None, plain) == find(0, five) == "default"
+assert find(None, five) == 5 and find(9, five) == 9
 sys.modules["torch"] = torch
 tensor = device._from_interface("x", Tensor(x))
-assert device.stream_of(None, [tensor]) == 77
+assert find(None, tensor) == 77
+current.cuda_stream = 0
+assert find(None, device._from_interface("x", Tensor(x))) == "default"
 streams = dict(cuda_stream=11), dict(ptr=13), dict(__cuda_stream__=lambda: (0, 15))
 for address, names in zip((11, 13, 15), streams):
     assert device.address_of_stream(types.SimpleNamespace(**names)) == address
 assert device.address_of_stream(None) == 0 and device.address_of_stream(17) == 17
-print(asked)
+print("done")
 """
-    assert run_python(STAND_INS + code, **SIMULATOR) == "[5, 9, 77]\n"
+    assert run_python(STAND_INS + STREAMS + code, **SIMULATOR) == "done\n"
 
 
-def test_another_device(run_python):
+def test_streams_wait_for_one_another(run_python):
+    """Where arrays name several; nothing is waited for where they name one, or it is asked for."""
     code = """
+after = [("record", 5), ("default", "waits for", 5), "work"]
+after += [("record", "default"), (5, "waits for", "default")]
+for leaves in ((plain, five), (plain, legacy, five, five)):
+    assert find(None, *leaves) == "default"
+    assert done == after, done
+assert find(None, five, legacy) == 5
+assert done[:2] == [("record", "default"), (5, "waits for", "default")], done
+for address, leaves in ((None, (five, five)), (None, (plain, legacy)), (0, (five, plain))):
+    find(address, *leaves)
+    assert done == ["work"]
+print("done")
+"""
+    assert run_python(STAND_INS + STREAMS + code, **SIMULATOR) == "done\n"
+
+
+UNREADABLE = {
+    "a lazy conjugate": (
+        "tensor = Tensor(g); tensor.is_conj = lambda: True",
+        "grads must not be a lazy view, got a tensor with is_conj(): give tensor.resolve_conj()",
+    ),
+    "a lazy negative": (
+        "tensor = Tensor(g); tensor.is_neg = lambda: True",
+        "grads must not be a lazy view, got a tensor with is_neg(): give tensor.resolve_neg()",
+    ),
+    "the other byte order": (
+        "tensor = Interface(g.astype('>f8'))",
+        "grads must be in the byte order of this machine, got >f8",
+    ),
+    "no whole elements apart": (
+        "tensor = Interface(np.zeros((3, 4), 'f8, f4')['f0'])",
+        "grads must fill one piece of memory on the GPU, got shape (3, 4) and strides (6, -1)",
+    ),
+    "between two elements": (
+        "tensor = Interface(np.zeros(100, 'u1')[4:].view('f8').reshape(3, 4))",
+        "grads must be aligned to its dtype float64, got the address 0x",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_memory_that_is_not_the_array(run_python, name):
+    make, text = UNREADABLE[name]
+    code = f"""
+{make}
+try:
+    gpu.update(Interface(x), tensor)
+except (TypeError, ValueError) as error:
+    print(error)
+"""
+    assert run_python(STAND_INS + code, **SIMULATOR).startswith(text)
+
+
+@pytest.mark.parametrize("array", ["DLPack(x)", "ours"])
+def test_another_device(run_python, array):
+    code = f"""
 device.SIMULATED = False
+ours = Interface(x)
+ours.gpu_data = types.SimpleNamespace(  # as arrays of Numba say where they are
+    context=types.SimpleNamespace(device=types.SimpleNamespace(id=0))
+)
 gpus = types.SimpleNamespace(get_current_device=lambda: types.SimpleNamespace(id=1))
 device.need_gpu = lambda: gpus
 try:
-    device.read("params", DLPack(x), 0)
+    device.read("params", {array}, 0)
 except ValueError as error:
     print(error)
 """
@@ -230,6 +309,10 @@ REASONS = {
     "no device": (
         FAKE.format(available="lambda: True", error=None),
         "there is no GPU: the CUDA driver finds no device that it may use",
+    ),
+    "no compiler": (  # numba-cuda without its extra
+        FAKE.format(available="lambda: False", error=None).replace("lambda: []", "lambda: ['GPU']"),
+        f"the compiler of the CUDA toolkit, NVVM, is not found: {INSTALL}",
     ),
     "a driver that is too old": (
         FAKE.format(available="lambda: False", error="CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\n (803)"),

@@ -114,5 +114,5 @@ def update(x: Any, g: Any, s: Any, m: Any, b: Any, h: Hyper, *, stream: Any = No
         numbers = tuple(map(T, (*h[: cpu.DECAY], 0.0)))
     kernel = kernels.update_one_kernel(T, P, variant)
     blocks = -(-first.size // kernels.SPAN)
-    where = device.stream_of(None if stream is None else asked, [*leaves.values()])
-    kernels.launch(kernel, blocks, where, tuple(map(np.int64, row)), first.size, numbers)
+    with device.stream_of(None if stream is None else asked, [*leaves.values()]) as where:
+        kernels.launch(kernel, blocks, where, tuple(map(np.int64, row)), first.size, numbers)

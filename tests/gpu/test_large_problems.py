@@ -5,6 +5,7 @@ this file in Numba's simulator, with fewer variables.
 """
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_rivals(name):
 
 
 ENDS = {
-    status.GTOL: (bowl, START, BOWL, {"lr": schedules.exponential(0.3, 0.7), "gtol": 0.2}),
+    status.GTOL: (bowl, START, BOWL, {"lr": schedules.exponential(0.3, 0.8), "gtol": 0.2}),
     status.FTOL: (bowl, START, BOWL, {"lr": 0.01, "ftol": 0.5}),
     status.XTOL: (bowl, START, BOWL, {"lr": 0.01, "xtol": 0.3}),
     status.MAXFUN: (bowl, START, BOWL, {"lr": 0.01, "maxfun": 3}),
@@ -218,7 +219,12 @@ def test_iterates_are_those_of_the_cpu(capsys):
     for device in seen:
         found[device] = rmsfast.rmsprop(chained, START, callback=watch, device=device, **options)
         printed[device] = capsys.readouterr().out
-    assert printed["cpu"] == printed["cuda"]
+    words = {device: lines.split() for device, lines in printed.items()}
+    for here, there in zip(words["cpu"], words["cuda"], strict=True):
+        if re.fullmatch(r"-?\d\.\d+e[-+]\d+", here):  # the sums of the GPU have another order
+            assert_allclose(float(there), float(here), rtol=1e-11)
+        else:
+            assert there == here
     assert_allclose(found["cuda"].allvecs, found["cpu"].allvecs, rtol=1e-12)
     assert len(seen["cuda"]) == 4
     for here, there in zip(*seen.values(), strict=True):
