@@ -191,7 +191,7 @@ def address_of(array: Any) -> int:
     return int(array.__cuda_array_interface__["data"][0])
 
 
-def read(label: str, array: Any, stream: int) -> Leaf:
+def locate(label: str, array: Any, stream: int) -> Leaf:
     """Return where an array on a GPU is.
 
     Parameters
@@ -206,9 +206,9 @@ def read(label: str, array: Any, stream: int) -> Leaf:
     Raises
     ------
     TypeError
-        If it is not on a GPU.
+        If it is not on a GPU, or of a dtype that NumPy does not have, or in another byte order.
     ValueError
-        If it is on another GPU than the current one, masked, or not in one piece.
+        If it is on another GPU than the current one, masked, lazy, or not aligned.
     """
     if not is_on_gpu(array):
         kind = f"{type(array).__module__}.{type(array).__name__}".removeprefix("builtins.")
@@ -227,12 +227,59 @@ def read(label: str, array: Any, stream: int) -> Leaf:
         raise ValueError(
             f"{label} must be aligned to its dtype {leaf.dtype}, got the address {leaf.address:#x}"
         )
+    return leaf
+
+
+def read(label: str, array: Any, stream: int) -> Leaf:
+    """Return where an array on a GPU is that fills one piece of memory.
+
+    Parameters
+    ----------
+    label, array, stream
+        As of `locate`.
+
+    Raises
+    ------
+    TypeError
+        As `locate` does.
+    ValueError
+        As `locate` does, or if it is not in one piece.
+    """
+    leaf = locate(label, array, stream)
     if not leaf.is_dense:
         raise ValueError(
             f"{label} must fill one piece of memory on the GPU, got shape {leaf.shape} and strides "
             f"{leaf.strides} (in elements)"
         )
     return leaf
+
+
+def as_numba(leaf: Leaf) -> Any:
+    """Return an array on a GPU as one of Numba, to be read; the same memory but in the simulator.
+
+    The host waits for the stream of its owner, unless that is the default stream.
+
+    Parameters
+    ----------
+    leaf : Leaf
+        Where it is.
+    """
+    steps = zip(leaf.shape, leaf.strides, _c_order(leaf.shape), strict=True)
+    strides = tuple((s if n > 1 else c) * leaf.dtype.itemsize for n, s, c in steps)
+    if SIMULATED:
+        memory: Any = (ctypes.c_char * leaf.dtype.itemsize).from_address(leaf.address)
+        first = np.frombuffer(memory, leaf.dtype)
+        there = np.lib.stride_tricks.as_strided(first, leaf.shape, strides)
+        return need_gpu().to_device(there.copy())
+    interface = {
+        "shape": leaf.shape,
+        "strides": strides,
+        "typestr": leaf.dtype.str,
+        "data": (leaf.address, not leaf.writeable),
+        "stream": leaf.stream if leaf.stream != LEGACY_STREAM else None,
+        "version": 3,
+    }
+    return need_gpu().from_cuda_array_interface(interface, owner=leaf.owner)
 
 
 def _device_of(array: Any) -> int | None:
@@ -301,9 +348,13 @@ def _from_dlpack(label: str, array: Any, stream: int) -> Leaf:
 
 def _strides(shape: tuple[int, ...], steps: Any) -> tuple[int, ...]:
     """Return strides in elements, of C order if `steps` is None; 0 where they do not matter."""
-    if steps is None:
-        steps = [int(np.prod(shape[k + 1 :], dtype=np.int64)) for k in range(len(shape))]
+    steps = _c_order(shape) if steps is None else steps
     return tuple(int(s) if n > 1 else 0 for s, n in zip(steps, shape, strict=True))
+
+
+def _c_order(shape: tuple[int, ...]) -> list[int]:
+    """Return the strides of C order, in elements."""
+    return [int(np.prod(shape[k + 1 :], dtype=np.int64)) for k in range(len(shape))]
 
 
 def _framework_stream(array: Any) -> int:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numba.core.errors import NumbaError
 
 from rmsfast.core.cuda import terms as kernels
-from rmsfast.core.cuda.target import SIMULATED, why_not
-from rmsfast.device import is_on_gpu
+from rmsfast.core.cuda.target import why_not
+from rmsfast.device import as_numba, is_on_gpu, locate
 from rmsfast.objective import Terms, as_given, check_value
 from rmsfast.solver import Solver
 
 cuda = kernels.cuda
-
-LEGACY_STREAM = 1  # what the array interface calls the default stream
 
 
 class DeviceSolver(Solver):
@@ -229,31 +228,13 @@ def _configured(kernel: Any, blocks: int) -> Any:
         return kernel[blocks, kernels.THREADS]
 
 
-class _One:
-    """An array of no dimension, as CuPy and PyTorch return sums, with one dimension."""
-
-    def __init__(self, array: Any) -> None:
-        self.owner = array
-        self.__cuda_array_interface__ = {
-            **array.__cuda_array_interface__,
-            "shape": (1,),
-            "strides": None,
-        }
-
-
 def _read(name: str, value: Any, size: int) -> Any:
     """Return an array of the user on the GPU as one of Numba, of shape ``(size,)``."""
-    value = value.detach() if hasattr(value, "detach") else value  # a tensor with a gradient
-    if not is_on_gpu(value):
-        raise TypeError(f"{name} must be an array on the GPU, got {type(value).__name__}")
-    if not SIMULATED:
-        interface = value.__cuda_array_interface__
-        stream = interface.get("stream")
-        value = value if interface["shape"] else _One(value)
-        value = cuda.as_cuda_array(value, sync=stream not in (None, LEGACY_STREAM))
-    if value.size != size or max(value.shape, default=1) != size:
-        raise ValueError(f"{name} must have the shape ({size},), got {value.shape}")
-    return value.reshape(size)
+    leaf = locate(name, value, 0)
+    if leaf.size != size or max(leaf.shape, default=1) != size:
+        raise ValueError(f"{name} must have the shape ({size},), got {leaf.shape}")
+    step = sum(leaf.strides)  # of the one axis that is longer than one
+    return as_numba(replace(leaf, shape=(size,), strides=(step,)))
 
 
 def _on_device(name: str, value: Any) -> Any:
@@ -261,7 +242,7 @@ def _on_device(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_on_device(f"{name}[{i}]", part) for i, part in enumerate(value))
     if is_on_gpu(value):
-        return value if SIMULATED else cuda.as_cuda_array(value)
+        return as_numba(locate(name, value, 0))
     if isinstance(value, (bool, int, float, complex, np.number, np.bool_)):
         return value
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:

@@ -37,6 +37,70 @@ def test_the_tests_of_the_gpu_pass_in_the_simulator():
     assert re.fullmatch(r"\d\d passed in .*", last), process.stdout
 
 
+# Arrays of other libraries, by stand-ins whose memory is the host's -------------------------------
+
+OTHERS = """
+import numpy as np, rmsfast
+
+class DLPack:
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack_device__(self):
+        return 2, 0  # CUDA memory
+
+    def __dlpack__(self, *, stream):
+        assert stream == 1  # the default one, on which kernels read
+        return self.array.__dlpack__()
+
+class Interface:
+    def __init__(self, array):
+        interface = array.__array_interface__
+        names = ("shape", "typestr", "data", "strides")
+        self.array = array
+        self.__cuda_array_interface__ = {name: interface[name] for name in names} | {"version": 3}
+
+def bowl(x, centre, kind):
+    g = np.zeros((x.size, 2))[:, :1]  # with gaps
+    g[:, 0] = 2.0 * (x.copy_to_host() - centre.array)
+    return kind(np.array(0.25 * (g * g).sum())), kind(g)
+
+x0, centre = np.arange(4.0), np.array([1.0, -1.0, 0.5, 2.0])
+options = dict(lr=0.1, maxiter=20)
+"""
+
+
+@pytest.mark.parametrize("kind", ["DLPack", "Interface"])
+def test_functions_of_other_libraries(run_python, kind):
+    """Values of no dimension, gradients with gaps: they are read where they are."""
+    code = f"""
+there = rmsfast.rmsprop(bowl, x0, (Interface(centre), {kind}), True, device="cuda", **options)
+here = rmsfast.rmsprop(
+    lambda x: (np.sum((x - centre) ** 2), 2.0 * (x - centre)), x0, jac=True, **options
+)
+np.testing.assert_allclose(there.x, here.x, rtol=1e-12)
+np.testing.assert_allclose(there.fun, here.fun, rtol=1e-12)
+print("done")
+"""
+    assert run_python(OTHERS + code, **SIMULATOR) == "done\n"
+
+
+@pytest.mark.parametrize("kind", ["DLPack", "Interface"])
+def test_arguments_of_other_libraries(run_python, kind):
+    code = f"""
+fun = rmsfast.Objective.from_terms(
+    lambda i, x, a, b: a[i, 0] * x[i] * x[i] + b[i] * x[i],
+    lambda i, x, a, b: 2.0 * a[i, 0] * x[i] + b[i],
+)
+a, b = np.arange(1.0, 9.0).reshape(2, 4).T, np.ones((1, 4))[0]
+there = rmsfast.rmsprop(fun, x0, ({kind}(a), {kind}(b)), device="cuda", **options)
+here = rmsfast.rmsprop(fun, x0, (a, b), **options)
+np.testing.assert_allclose(there.x, here.x, rtol=1e-12)
+print("done")
+"""
+    assert run_python(OTHERS + code, **SIMULATOR) == "done\n"
+
+
 # Compiled without a GPU: the simulator does not type-check ---------------------------------------
 
 CAPABILITIES = [(7, 5), (8, 0), (9, 0)]

@@ -115,6 +115,50 @@ def test_dlpack(expected):
     assert_close(x.cpu().numpy(), expected)
 
 
+@pytest.mark.parametrize("kind", ["as it is", "OnlyDLPack"])
+def test_functions_of_tensors(kind):
+    import torch
+
+    seen = OnlyDLPack if kind == "OnlyDLPack" else lambda tensor: tensor
+    centre = torch.linspace(-1.0, 1.0, X.size, device="cuda")
+
+    def bowl(x):
+        d = torch.as_tensor(x, device="cuda") - centre
+        return seen((d * d).sum()), seen(2.0 * d)
+
+    there = rmsfast.rmsprop(bowl, X, jac=True, device="cuda", lr=0.1, maxiter=20)
+    d = centre.cpu().numpy()
+    here = rmsfast.rmsprop(
+        lambda x: (((x - d) ** 2).sum(), 2 * (x - d)), X, jac=True, lr=0.1, maxiter=20
+    )
+    assert_allclose(there.x, here.x, rtol=1e-3, atol=1e-4)
+
+
+def test_a_gradient_on_another_stream(expected):
+    """The parameters' stream waits for it, and it for the update before memory is used again."""
+    import torch
+
+    stream, optimizer = torch.cuda.Stream(), rmsfast.RMSProp(**OPTIONS)
+    big, x = torch.ones(4096, 4096, device="cuda"), cuda.to_device(X)
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            late = big @ big  # keeps the stream busy until the gradient is made
+            g = torch.tensor(G, device="cuda") + 0 * late[0, 0]
+            optimizer.update(x, g)
+            del g
+            torch.zeros(X.size, device="cuda").fill_(torch.nan)  # takes the gradient's memory
+    assert_close(x.copy_to_host(), expected)
+
+
+def test_a_lazy_conjugate_is_refused():
+    import torch
+
+    x = torch.ones(3, dtype=torch.complex64, device="cuda")
+    with pytest.raises(ValueError, match=r"grads must not be a lazy view, .* is_conj\(\)"):
+        rmsfast.RMSProp(lr=0.1).update(x, (1j * x).conj())
+
+
 def test_more_elements_than_an_int32_counts():
     """float16, so that all fits into the memory of a large GPU."""
     n = 2**31 + 5

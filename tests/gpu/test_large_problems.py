@@ -293,7 +293,7 @@ BAD = {
     "on the host": (
         lambda x: (1.0, np.ones(2)),
         TypeError,
-        "^the gradient must be an array on the GPU, got ndarray$",
+        r"^the gradient must be an array on the GPU, got numpy\.ndarray$",
     ),
     "shape": (
         lambda x: (1.0, on_device(np.ones(3))),
