@@ -39,10 +39,10 @@ def why_not() -> str:
     if module is None or SIMULATED:
         return reason
     if not ASKED and module.__name__ == MODULES["numba_cuda_mlir"]:
-        # Version 0.6.0 compiles no constructor of a named tuple, such as `rule.Hyper`
         return (
-            "the CUDA package numba_cuda_mlir cannot compile the kernels yet: install numba-cuda "
-            f"({EXTRAS}), or try a later version with RMSFAST_CUDA=numba_cuda_mlir"
+            "the CUDA package numba_cuda_mlir cannot compile the kernels yet, version 0.6.0 neither"
+            " arrays at an address, nor constructors of named tuples, nor numpy.finfo: install "
+            f"numba-cuda ({EXTRAS}), or try a later version with RMSFAST_CUDA=numba_cuda_mlir"
         )
     try:
         available, error = module.is_available(), str(module.cuda_error() or "")

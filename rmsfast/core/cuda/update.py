@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import types
 
 from rmsfast.core import cpu, rule
 from rmsfast.core.cpu import (
@@ -250,8 +249,8 @@ def norm_kernel(T: Any, P: Any, weight_decay: bool, maximize: bool) -> Any:
         block = cuda.blockIdx.x
         if block >= sums.size:
             return
-        lanes = cuda.shared.array(LANES, types.float64)
-        peaks = cuda.shared.array(LANES, types.float64)
+        lanes = cuda.shared.array(LANES, np.float64)
+        peaks = cuda.shared.array(LANES, np.float64)
         one, zero = T(1), T(0)
         decay = numbers[WEIGHT_DECAY] if weight_decay else zero
         h = Hyper(zero, zero, zero, zero, zero, decay, zero, one, one, *NO_FLAGS[1:], maximize)
@@ -324,8 +323,8 @@ def settle_kernel() -> Any:
     ) -> None:
         if cuda.blockIdx.x > 0:
             return
-        lanes = cuda.shared.array(LANES, types.float64)
-        peaks = cuda.shared.array(LANES, types.float64)
+        lanes = cuda.shared.array(LANES, np.float64)
+        peaks = cuda.shared.array(LANES, np.float64)
         for lane in range(cuda.threadIdx.x, LANES, cuda.blockDim.x):
             total, top = 0.0, 0.0
             for i in range(lane, sums.size, LANES):
