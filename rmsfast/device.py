@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ class Leaf:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def end(self) -> int:
@@ -158,7 +159,7 @@ class Accumulator:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def address(self) -> int:
@@ -191,7 +192,12 @@ def address_of(array: Any) -> int:
     return int(array.__cuda_array_interface__["data"][0])
 
 
-def locate(label: str, array: Any, stream: int) -> Leaf:
+def current_device() -> int:
+    """Return the number of the current GPU; ask once for many arrays, it takes microseconds."""
+    return 0 if SIMULATED else int(need_gpu().get_current_device().id)
+
+
+def locate(label: str, array: Any, stream: int, current: int) -> Leaf:
     """Return where an array on a GPU is.
 
     Parameters
@@ -202,6 +208,8 @@ def locate(label: str, array: Any, stream: int) -> Leaf:
         With ``__cuda_array_interface__`` or DLPack.
     stream : int
         Address of the stream that is asked for, 0: none.
+    current : int
+        The number of the current GPU.
 
     Raises
     ------
@@ -213,12 +221,11 @@ def locate(label: str, array: Any, stream: int) -> Leaf:
     if not is_on_gpu(array):
         kind = f"{type(array).__module__}.{type(array).__name__}".removeprefix("builtins.")
         raise TypeError(f"{label} must be an array on the GPU, got {kind}")
-    if not SIMULATED:
-        current, number = int(need_gpu().get_current_device().id), _device_of(array)
-        if number not in (None, current):
-            raise ValueError(
-                f"{label} must be on the current device, number {current}, got one on {number}"
-            )
+    number = None if SIMULATED else _device_of(array)
+    if number not in (None, current):
+        raise ValueError(
+            f"{label} must be on the current device, number {current}, got one on {number}"
+        )
     leaf = _from_interface(label, array) or _from_dlpack(label, array, stream)
     if not leaf.dtype.isnative:
         raise TypeError(f"{label} must be in the byte order of this machine, got {leaf.dtype.str}")
@@ -230,12 +237,12 @@ def locate(label: str, array: Any, stream: int) -> Leaf:
     return leaf
 
 
-def read(label: str, array: Any, stream: int) -> Leaf:
+def read(label: str, array: Any, stream: int, current: int) -> Leaf:
     """Return where an array on a GPU is that fills one piece of memory.
 
     Parameters
     ----------
-    label, array, stream
+    label, array, stream, current
         As of `locate`.
 
     Raises
@@ -245,7 +252,7 @@ def read(label: str, array: Any, stream: int) -> Leaf:
     ValueError
         As `locate` does, or if it is not in one piece.
     """
-    leaf = locate(label, array, stream)
+    leaf = locate(label, array, stream, current)
     if not leaf.is_dense:
         raise ValueError(
             f"{label} must fill one piece of memory on the GPU, got shape {leaf.shape} and strides "
@@ -354,7 +361,7 @@ def _strides(shape: tuple[int, ...], steps: Any) -> tuple[int, ...]:
 
 def _c_order(shape: tuple[int, ...]) -> list[int]:
     """Return the strides of C order, in elements."""
-    return [int(np.prod(shape[k + 1 :], dtype=np.int64)) for k in range(len(shape))]
+    return [math.prod(shape[k + 1 :]) for k in range(len(shape))]
 
 
 def _framework_stream(array: Any) -> int:

@@ -12,7 +12,7 @@ from numba.core.errors import NumbaError
 
 from rmsfast.core.cuda import terms as kernels
 from rmsfast.core.cuda.target import why_not
-from rmsfast.device import as_numba, is_on_gpu, locate
+from rmsfast.device import as_numba, current_device, is_on_gpu, locate
 from rmsfast.objective import Terms, as_given, check_value
 from rmsfast.solver import Solver
 
@@ -230,7 +230,7 @@ def _configured(kernel: Any, blocks: int) -> Any:
 
 def _read(name: str, value: Any, size: int) -> Any:
     """Return an array of the user on the GPU as one of Numba, of shape ``(size,)``."""
-    leaf = locate(name, value, 0)
+    leaf = locate(name, value, 0, current_device())
     if leaf.size != size or max(leaf.shape, default=1) != size:
         raise ValueError(f"{name} must have the shape ({size},), got {leaf.shape}")
     step = sum(leaf.strides)  # of the one axis that is longer than one
@@ -242,7 +242,7 @@ def _on_device(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_on_device(f"{name}[{i}]", part) for i, part in enumerate(value))
     if is_on_gpu(value):
-        return as_numba(locate(name, value, 0))
+        return as_numba(locate(name, value, 0, current_device()))
     if isinstance(value, (bool, int, float, complex, np.number, np.bool_)):
         return value
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:

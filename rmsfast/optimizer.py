@@ -396,10 +396,10 @@ class RMSProp:
             raise NotImplementedError("lazy_decay=True takes NumPy arrays, got arrays on a GPU")
         rates = self._current_rates()
         tree = self._tree or Tree.of(params)
-        asked = device.address_of_stream(stream)
+        place = device.address_of_stream(stream), device.current_device()
         given = {"params": params, "grads": grads}
         leaves: list[list[Any]] = [
-            [device.read(tree.label(n, k), a, asked) for k, a in enumerate(tree.leaves(n, arrays))]
+            [device.read(tree.label(n, k), a, *place) for k, a in enumerate(tree.leaves(n, arrays))]
             for n, arrays in given.items()
         ]
         xs, gs = leaves
@@ -426,7 +426,7 @@ class RMSProp:
                 self._control = Control(passes, self._options, skips, ema_decay, counts)
             self._passes, self._signature, self._is_on_gpu = passes, signature, True
             cuda.synchronize()  # what was allocated is filled, whatever the stream
-        with device.stream_of(None if stream is None else asked, [*xs, *gs]) as there:
+        with device.stream_of(None if stream is None else place[0], [*xs, *gs]) as there:
             for each in self._passes:
                 each.stream = there
                 each.point(xs, gs)

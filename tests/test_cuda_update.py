@@ -146,8 +146,8 @@ target = types.SimpleNamespace(
     event=lambda timing: Event(),
 )
 device.need_gpu = lambda: target
-plain, five = (device.read("x", Interface(x, **more), 0) for more in ({}, {"stream": 5}))
-legacy = device.read("x", Interface(x, stream=1), 0)
+plain, five = (device.read("x", Interface(x, **more), 0, 0) for more in ({}, {"stream": 5}))
+legacy = device.read("x", Interface(x, stream=1), 0, 0)
 device.SIMULATED = False  # which knows no streams of others
 
 def find(address, *leaves):
@@ -248,7 +248,7 @@ ours.gpu_data = types.SimpleNamespace(  # as arrays of Numba say where they are
 gpus = types.SimpleNamespace(get_current_device=lambda: types.SimpleNamespace(id=1))
 device.need_gpu = lambda: gpus
 try:
-    device.read("params", {array}, 0)
+    device.read("params", {array}, 0, device.current_device())
 except ValueError as error:
     print(error)
 """

@@ -74,8 +74,8 @@ def update(x: Any, g: Any, s: Any, m: Any, b: Any, h: Hyper, *, stream: Any = No
     used = {"x": x, "g": g, "s": s}
     used |= {"m": m} if h.centered else {}
     used |= {"b": b} if h.momentum != 0 else {}
-    asked = device.address_of_stream(stream)
-    leaves = {name: device.read(name, array, asked) for name, array in used.items()}
+    place = device.address_of_stream(stream), device.current_device()
+    leaves = {name: device.read(name, array, *place) for name, array in used.items()}
     first = leaves["x"]
     if first.dtype not in DTYPES:
         raise TypeError(f"x must be float64, float32 or float16, got {first.dtype}")
@@ -114,5 +114,5 @@ def update(x: Any, g: Any, s: Any, m: Any, b: Any, h: Hyper, *, stream: Any = No
         numbers = tuple(map(T, (*h[: cpu.DECAY], 0.0)))
     kernel = kernels.update_one_kernel(T, P, variant)
     blocks = -(-first.size // kernels.SPAN)
-    with device.stream_of(None if stream is None else asked, [*leaves.values()]) as where:
+    with device.stream_of(None if stream is None else place[0], [*leaves.values()]) as where:
         kernels.launch(kernel, blocks, where, tuple(map(np.int64, row)), first.size, numbers)

@@ -45,10 +45,11 @@ def why_not() -> str:
             f"numba-cuda ({EXTRAS}), or try a later version with RMSFAST_CUDA=numba_cuda_mlir"
         )
     try:
-        available, error = module.is_available(), str(module.cuda_error() or "")
+        if module.is_available() and len(module.list_devices()) > 0:
+            return ""
+        error = str(module.cuda_error() or "")
         if not error and len(module.list_devices()) > 0:
-            missing = f"the compiler of the CUDA toolkit, NVVM, is not found: {INSTALL}"
-            return "" if available else missing
+            return f"the compiler of the CUDA toolkit, NVVM, is not found: {INSTALL}"
     except ImportError as unsupported:  # CudaSupportError is one
         error = str(unsupported)
     if "NO_DEVICE" in error or not error:
