@@ -268,8 +268,9 @@ class RMSProp:
             another's.
         stream : object or int, optional
             On a GPU, the stream to work on: one of Numba, CuPy or PyTorch, or
-            its address. Default: the stream that the arrays name, for tensors
-            PyTorch's current one, else the default stream.
+            its address. Default: the stream that the first parameter names,
+            for tensors PyTorch's current one, else the default stream. If
+            other arrays name others, the work waits for those, and they for it.
 
         Raises
         ------

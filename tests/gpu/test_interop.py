@@ -88,9 +88,9 @@ def test_pytorch_on_the_host_is_refused():
 def test_cupy(expected):
     import cupy
 
-    x, g, optimizer = cupy.asarray(X), cupy.asarray(G), rmsfast.RMSProp(**OPTIONS)
+    optimizer = rmsfast.RMSProp(**OPTIONS)
     with cupy.cuda.Stream(non_blocking=True) as stream:
-        x, g = x.copy(), g.copy()
+        x, g = cupy.asarray(X), cupy.asarray(G)
         for _ in range(3):
             optimizer.update(x, g)
     stream.synchronize()
