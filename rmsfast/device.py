@@ -70,7 +70,7 @@ class Leaf:
     writeable : bool
         Whether it may be written.
     stream : int
-        On which its owner works with it: an address, or `LEGACY_STREAM`.
+        On which its owner works with it: an address, or `LEGACY_STREAM`, also if it names none.
     owner : object
         Keeps the memory alive.
     """
@@ -226,7 +226,8 @@ def locate(label: str, array: Any, stream: int, current: int) -> Leaf:
         raise ValueError(
             f"{label} must be on the current device, number {current}, got one on {number}"
         )
-    leaf = _from_interface(label, array) or _from_dlpack(label, array, stream)
+    stream = stream or LEGACY_STREAM
+    leaf = _from_interface(label, array, stream) or _from_dlpack(label, array, stream)
     if not leaf.dtype.isnative:
         raise TypeError(f"{label} must be in the byte order of this machine, got {leaf.dtype.str}")
     word = np.zeros(0, leaf.dtype).real.itemsize
@@ -297,7 +298,7 @@ def _device_of(array: Any) -> int | None:
     return None if memory is None else int(memory.context.device.id)
 
 
-def _from_interface(label: str, array: Any) -> Leaf | None:
+def _from_interface(label: str, array: Any, stream: int) -> Leaf | None:
     interface = _interface(array)
     if interface is None:
         return None
@@ -315,9 +316,18 @@ def _from_interface(label: str, array: Any) -> Leaf | None:
     if steps is not None:  # a part of an element makes no stride that `Leaf.is_dense` takes
         steps = [s // dtype.itemsize if s % dtype.itemsize == 0 else -1 for s in steps]
     address, is_readonly = interface["data"]
-    stream = interface.get("stream") or _framework_stream(array)
+    stated, owner = interface.get("stream") or _torch_stream(array), array
+    if not stated and interface["version"] < 3 and hasattr(array, "__dlpack__"):
+        # JAX: it names no stream, and says nothing of when the array is made. DLPack does.
+        owner = array, array.__dlpack__(stream=stream)
     return Leaf(
-        int(address or 0), shape, _strides(shape, steps), dtype, not is_readonly, stream, array
+        int(address or 0),
+        shape,
+        _strides(shape, steps),
+        dtype,
+        not is_readonly,
+        stated or (LEGACY_STREAM if owner is array else stream),
+        owner,
     )
 
 
@@ -338,7 +348,7 @@ class _Tensor(ctypes.Structure):  # DLTensor of dlpack.h, with which a DLManaged
 
 def _from_dlpack(label: str, array: Any, stream: int) -> Leaf:
     # The capsule is not consumed: it frees its part of the tensor with `owner`.
-    capsule = _without_history(array).__dlpack__(stream=stream or LEGACY_STREAM)
+    capsule = _without_history(array).__dlpack__(stream=stream)
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     tensor = _Tensor.from_address(pointer(capsule, b"dltensor"))
@@ -349,7 +359,6 @@ def _from_dlpack(label: str, array: Any, stream: int) -> Leaf:
     steps = tensor.strides[: tensor.ndim] if tensor.strides else None
     address = (tensor.data or 0) + tensor.byte_offset
     dtype = np.dtype(f"{kind}{tensor.bits // 8}")
-    stream = stream or LEGACY_STREAM
     return Leaf(address, shape, _strides(shape, steps), dtype, True, stream, (array, capsule))
 
 
@@ -364,14 +373,11 @@ def _c_order(shape: tuple[int, ...]) -> list[int]:
     return [math.prod(shape[k + 1 :]) for k in range(len(shape))]
 
 
-def _framework_stream(array: Any) -> int:
-    """Return the stream that PyTorch works on now, which its arrays do not name; else the default.
-
-    What names no stream, as Numba's arrays, is worked with on the default stream.
-    """
+def _torch_stream(array: Any) -> int:
+    """Return the stream that PyTorch works on now, which its arrays do not name; 0 of others."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(array, torch.Tensor):
-        return LEGACY_STREAM
+        return 0
     return int(torch.cuda.current_stream(array.device).cuda_stream) or LEGACY_STREAM
 
 

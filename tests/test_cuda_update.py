@@ -67,6 +67,13 @@ class Interface:
     def __cuda_array_interface__(self):
         return self.interface
 
+class Both(DLPack, Interface):
+    '''As of JAX: the interface names no stream, DLPack is asked when the array is made.'''
+
+    def __init__(self, array):
+        DLPack.__init__(self, array)
+        Interface.__init__(self, array, version=2, data=(array.ctypes.data, True))
+
 class Tensor(Interface):
     '''As of PyTorch: one with a gradient refuses.'''
 
@@ -93,6 +100,8 @@ cpu.update(expected, g)
 @pytest.mark.parametrize(
     "code",
     [
+        "grads = Both(g); gpu.update(Interface(x), grads); assert grads.streams == [1]",
+        "grads = Both(g); gpu.update(Interface(x), grads, stream=7); assert grads.streams == [7]",
         "params = DLPack(x); gpu.update(params, DLPack(g)); assert params.streams == [1]",
         "params = DLPack(x); gpu.update(params, DLPack(g), stream=7); assert params.streams == [7]",
         "gpu.update(DLPack(x), Interface(g))",
@@ -169,10 +178,10 @@ torch.cuda = types.SimpleNamespace(current_stream=lambda device: current)
 assert find(None, plain) == find(0, five) == "default"
 assert find(None, five) == 5 and find(9, five) == 9
 sys.modules["torch"] = torch
-tensor = device._from_interface("x", Tensor(x))
+tensor = device.locate("x", Tensor(x), 0, 0)
 assert find(None, tensor) == 77
 current.cuda_stream = 0
-assert find(None, device._from_interface("x", Tensor(x))) == "default"
+assert find(None, device.locate("x", Tensor(x), 0, 0)) == "default"
 streams = dict(cuda_stream=11), dict(ptr=13), dict(__cuda_stream__=lambda: (0, 15))
 for address, names in zip((11, 13, 15), streams):
     assert device.address_of_stream(types.SimpleNamespace(**names)) == address
