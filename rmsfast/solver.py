@@ -15,6 +15,7 @@ from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 from rmsfast import schedules
 from rmsfast.core import solver as core
 from rmsfast.core import status
+from rmsfast.core.auto import advance_auto
 from rmsfast.objective import check_value, real_dtype, write_gradient
 from rmsfast.options import (
     RuleOptions,
@@ -386,7 +387,7 @@ class Solver:
         """
         for rate in self.rates(1):
             self.state["lr"] = rate
-        advance = core.advance_auto if self.hyper.lr == "auto" else core.advance_numeric
+        advance = advance_auto if self.hyper.lr == "auto" else core.advance_numeric
         advance(self.w, self.state, f)
 
     @property

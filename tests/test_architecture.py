@@ -55,8 +55,9 @@ def ours(name):
 # Imports -----------------------------------------------------------------------------------------
 
 # The rank of each module of the core: it imports from lower ranks only.
-RANKS = {"status": 0, "digest": 0, "jit": 0.5, "rule": 1, "solver": 2, "cpu": 2, "difference": 2}
-RANKS |= {"shuffle": 2, "drivers": 3, "terms": 4, "queue": 4, "minibatch": 4, "lanes": 5}
+RANKS = {"status": 0, "digest": 0, "jit": 0.5, "rule": 1, "solver": 2, "auto": 2.5, "cpu": 2}
+RANKS |= {"difference": 2, "shuffle": 2, "drivers": 3, "terms": 4, "queue": 4, "minibatch": 4}
+RANKS |= {"lanes": 5}
 RANKS |= {"cuda": 0, "cuda.target": 0, "cuda.update": 3, "cuda.many": 5, "cuda.terms": 3}
 # The rank of each room: numbers, intent, conversations. Each sees those below it, and the
 # modules listed in SEES of its own rank.

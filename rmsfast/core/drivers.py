@@ -10,8 +10,9 @@ from numba import types
 from numba.core import cgutils
 
 from rmsfast.core import status
+from rmsfast.core.auto import advance_auto
 from rmsfast.core.jit import intrinsic, jit_inline, specialise
-from rmsfast.core.solver import STATE, G, State, X, advance_auto, advance_numeric
+from rmsfast.core.solver import STATE, G, State, X, advance_numeric
 
 RECORD = numba.from_dtype(STATE)
 

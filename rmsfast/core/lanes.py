@@ -45,7 +45,16 @@ from rmsfast.core.queue import (
     fetch_add,
 )
 from rmsfast.core.rule import Hyper, step, with_rates
-from rmsfast.core.solver import CYCLE, CYCLE_CHANGE, CYCLE_SHIFT, State, hyper, noise
+from rmsfast.core.solver import (
+    CYCLE,
+    CYCLE_CHANGE,
+    CYCLE_SHIFT,
+    State,
+    clip,
+    hyper,
+    noise,
+    projected,
+)
 
 LANES = 32  # with 64 no faster at n = 2, and the last problems of a queue wait for more
 
@@ -474,7 +483,7 @@ def driver(
             if kind.bounded:
                 if kind.maximize:
                     c_i = -c_i
-                c_i = x[i, lane] - min(max(x[i, lane] - c_i, low[i, lane]), high[i, lane])
+                c_i = projected(x[i, lane], c_i, low[i, lane], high[i, lane])
             steep |= abs(c_i) > gtol
         level = (not steep) & (f <= f_best + slack * abs(f))
         better = finite & (below | level)
@@ -518,7 +527,7 @@ def driver(
             if kind.momentum:
                 b[i, lane] = b_i
             if kind.bounded:
-                z_i = min(max(z_i, low[i, lane]), high[i, lane])
+                z_i = clip(z_i, low[i, lane], high[i, lane])
             x[i, lane] = z_i
             if kind.xtol:
                 longest = max(longest, abs(z_i - x_i))

@@ -9,6 +9,7 @@ from numba import types
 from numba.core import callconv, cgutils
 
 from rmsfast.core import status
+from rmsfast.core.auto import advance_auto
 from rmsfast.core.drivers import RECORD, borrow
 from rmsfast.core.jit import intrinsic, jit_inline, specialise
 from rmsfast.core.solver import (
@@ -20,7 +21,6 @@ from rmsfast.core.solver import (
     G,
     State,
     X,
-    advance_auto,
     advance_numeric,
 )
 
