@@ -118,8 +118,6 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
         wrong shape, or `constraints` is not empty.
     RuntimeError
         If ``device="cuda"`` finds no GPU, driver or CUDA package; it says which.
-    NotImplementedError
-        If ``device="cuda"`` comes with ``lr="auto"``.
 
     Warns
     -----
@@ -137,13 +135,14 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     ``lr="auto"`` the RMSProp metric ``P = 1 / (sqrt(s) + eps)`` scales the
     variables, the step length is that of Barzilai and Borwein in this metric,
     a limited-memory BFGS matrix of `maxcor` corrections is built on it, and a
-    non-monotone Armijo rule safeguards the step; `rmsfast.core.solver` cites
+    non-monotone Armijo rule safeguards the step; `rmsfast.core.auto` cites
     the papers. ``maxcor=0`` keeps to RMSProp's own direction ``-lr * P * g``.
 
-    With ``device="cuda"`` and a numeric `lr` the vectors and all decisions stay
-    on the GPU; steps are launched ahead, and the host looks up every 50 ms.
-    `fun` is an `rmsfast.Objective.from_terms`, whose terms, gradient and update
-    are one pass; or, with ``jac=True``, a function ``fun(x, *args) -> (f, g)``
+    With ``device="cuda"`` the vectors and all decisions stay on the GPU; steps
+    are launched ahead, and the host looks up every 50 ms. With a numeric `lr`
+    there are 5 to 12 vectors of the size of `x`, with ``lr="auto"`` 13 and two
+    for each of `maxcor`. `fun` is an `rmsfast.Objective.from_terms`, which with
+    a numeric `lr` is one pass of terms, gradient and update; or, with ``jac=True``, a function ``fun(x, *args) -> (f, g)``
     of device arrays: `x` has ``__cuda_array_interface__`` (``cupy.asarray(x)``
     and ``torch.as_tensor(x, device="cuda")`` copy nothing), always the same
     memory, which it must only read; `f` is a float or an array of one element

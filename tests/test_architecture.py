@@ -58,7 +58,8 @@ def ours(name):
 RANKS = {"status": 0, "digest": 0, "jit": 0.5, "rule": 1, "solver": 2, "auto": 2.5, "cpu": 2}
 RANKS |= {"difference": 2, "shuffle": 2, "drivers": 3, "terms": 4, "queue": 4, "minibatch": 4}
 RANKS |= {"lanes": 5}
-RANKS |= {"cuda": 0, "cuda.target": 0, "cuda.update": 3, "cuda.many": 5, "cuda.terms": 3}
+RANKS |= {"cuda": 0, "cuda.target": 0, "cuda.reduction": 1, "cuda.terms": 3, "cuda.update": 3}
+RANKS |= {"cuda.numeric": 4, "cuda.auto": 4, "cuda.many": 5}
 # The rank of each room: numbers, intent, conversations. Each sees those below it, and the
 # modules listed in SEES of its own rank.
 ROOMS = {"core": 0, "schedules": 1, "options": 1, "objective": 1}

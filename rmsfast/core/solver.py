@@ -263,7 +263,7 @@ def _step(w: np.ndarray, state: State, f: float) -> int:
     return judge_step(state, f, improved, steep, short, shift, longest, noise(w, f), new)
 
 
-# The decisions on scalars: a GPU takes them too, in rmsfast.core.cuda.terms
+# The decisions on scalars: a GPU takes them too, in rmsfast.core.cuda.numeric
 
 
 @jit_inline
