@@ -21,6 +21,7 @@ T = TypeVar("T")
 WINDOW_BYTES = 2**21  # of rows, gathered at a time; more at once only if a batch is larger
 BLOCK_BYTES = 2**26  # of a mapped file, read at a time
 AHEAD = 3  # windows that threads gather ahead of the one in use, at most
+INT32_ROWS = 2**31  # an order of more takes int64
 
 
 class Window(NamedTuple):
@@ -183,7 +184,7 @@ class Batches:
         """Copy some rows of a block, in its order, into the buffers."""
         origin: Any = block.start + start
         if block.order is not None:
-            origin = block.start + block.order[start:stop]
+            origin = np.add(block.start, block.order[start:stop], dtype=np.int64)
         for a, buffer in zip(block.data, buffers, strict=True):
             part = buffer[: stop - start]
             if block.order is None:
@@ -274,8 +275,8 @@ def generator_of_orders(rng: Any) -> np.random.Generator:
 
 
 def draw_order(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Draw a permutation of 0, 1, ..., n - 1."""
-    order = np.empty(n, np.int64)
+    """Draw a permutation of 0, 1, ..., n - 1, of 32 bits if those are enough."""
+    order = np.empty(n, np.int32 if n <= INT32_ROWS else np.int64)
     permutation(generator.integers(0, 2**64, n, np.uint64), order)
     return order
 

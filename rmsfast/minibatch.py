@@ -99,7 +99,8 @@ def minimize_minibatch(
         Seeds the generator of the orders, by one draw; not used with
         ``shuffle=False``. The same seed gives the same run, to the last bit, at
         any number of threads. With `state`, None goes on with the generator of
-        the former run. Orders take up to 32 bytes for each row.
+        the former run. Orders take up to 20 bytes for each row, of more than
+        2**31 rows 32.
     validation : array_like, tuple of array_like, or callable, optional
         Further rows, of the form of `data`, whose loss is computed at each
         evaluation, in one call of `fun`, which must only read them; or a
