@@ -15,7 +15,8 @@ from scipy.optimize import OptimizeResult, OptimizeWarning, minimize, show_optio
 from rmsfast.minimize import rmsprop
 from rmsfast.objective import Objective
 from rmsfast.options import check_number
-from rmsfast.plot import convergence, lowest_known
+from rmsfast.plot import convergence
+from rmsfast.plot.given import lowest_known
 from rmsfast.rivals import adagrad, gradient_descent, momentum
 from rmsfast.solver import check_bounds, check_start
 

@@ -81,7 +81,8 @@ SEES = {
 }
 
 
-DRAW = {"rmsfast.multistart", "rmsfast.plot"}  # may import matplotlib, within functions
+# May import matplotlib, within functions
+DRAW = {"rmsfast.multistart", "rmsfast.plot.curves", "rmsfast.plot.look", "rmsfast.plot.plane"}
 
 
 def room(module):
