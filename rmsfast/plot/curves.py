@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult
 
 from rmsfast.options import check_number
-from rmsfast.plot.given import iterates, labelled, lowest_known, series, values_at
+from rmsfast.plot.given import check_result, iterates, labelled, lowest_known, series, values_at
 from rmsfast.plot.look import (
     DASHES,
     WIDE,
@@ -27,6 +26,11 @@ if TYPE_CHECKING:
 
 FEW = 10  # curves of fewer points have a mark at each
 DECADES = 2.0  # positive values that span more are drawn on a logarithmic scale
+LOSSES = {"training": "loss", "validation": "validation_loss"}  # fields of a result, by kind
+LOOKS: dict[str, dict[str, Any]] = {
+    "training": {"linestyle": DASHES[0]},
+    "validation": {"linestyle": DASHES[1], "markerfacecolor": "white", "markeredgecolor": None},
+}
 
 
 def _curve(ax: Axes, x: np.ndarray, y: np.ndarray, k: int, count: int, **look: Any) -> None:
@@ -37,10 +41,9 @@ def _curve(ax: Axes, x: np.ndarray, y: np.ndarray, k: int, count: int, **look: A
     line.sticky_edges.x.append(0.0)  # no margin on the left of 0
 
 
-def _log_if_wide(ax: Axes, values: Iterable[np.ndarray]) -> None:
+def _log_if_wide(ax: Axes, values: np.ndarray) -> None:
     """Make the scale of the ordinate logarithmic if the values are positive and span decades."""
-    shown = np.concatenate([*values])
-    shown = shown[np.isfinite(shown)]
+    shown = values[np.isfinite(values)]
     if shown.size and shown.min() > 0.0 and shown.max() > 10.0**DECADES * shown.min():
         ax.set_yscale("log")
 
@@ -114,42 +117,45 @@ def convergence(
     runs = labelled(results, "results")
     curves, lowest = [], []
     for _, name, run in runs:
-        known = minimum
-        if isinstance(run, OptimizeResult):
-            path = iterates(name, run)
-            if fun is None:
-                raise ValueError(f"fun must be given: {name} holds iterates, not their values")
-            curves.append(values_at(fun, path, args))
-            if known is None:
-                known = lowest_known(fun, path.shape[1])
-        else:
-            curves.append(series(name, run))
-        lowest.append(math.nan if known is None else known)
+        curve, known = _read(name, run, fun, args)
+        curves.append(curve)
+        lowest.append(known if minimum is None else minimum)
     ax = new_axes(ax)
     from matplotlib.ticker import MaxNLocator
 
     if distances := bool(np.isfinite(lowest).all()):
         curves = [abs(curve - low) for curve, low in zip(curves, lowest, strict=True)]
     for k, ((label, _, _), curve) in enumerate(zip(runs, curves, strict=True)):
-        named = {"label": label} if label else {}
-        _curve(ax, np.arange(len(curve)), curve, k, len(runs), **named)
-    positive = np.concatenate([curve[(curve > 0.0) & (curve < math.inf)] for curve in curves])
-    if distances and positive.size:
-        ax.set_yscale("log")
-        if any((curve == 0.0).any() for curve in curves):
-            ax.set_ylim(bottom=positive.min() / 2.0)
-    else:
-        _log_if_wide(ax, curves)
+        _curve(ax, np.arange(len(curve)), curve, k, len(runs), label=label or None)
     lengths = [len(curve) for curve in curves]
     if max(lengths) > 10 * min(lengths):
         ax.set_xscale("symlog", linthresh=1.0)
     else:
         ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    values = np.concatenate(curves)
+    positive = values[(values > 0.0) & (values < math.inf)]
+    if distances and positive.size:
+        ax.set_yscale("log")
+        if 0.0 in values:
+            ax.set_ylim(bottom=positive.min() / 2.0)
+    else:
+        _log_if_wide(ax, values)
     ax.set(xlabel="iteration", ylabel="$|f - f^*|$" if distances else "f")
     open_frame(ax)
     if any(label for label, _, _ in runs):
         draw_legend(ax)
     return ax
+
+
+def _read(name: str, run: Any, fun: Any, args: Any) -> tuple[np.ndarray, float]:
+    """Return the values of a run, and the lowest of its function, nan if that is not known."""
+    if not isinstance(run, OptimizeResult):
+        return series(name, run), math.nan
+    path = iterates(name, run)
+    if fun is None:
+        raise ValueError(f"fun must be given: {name} holds iterates, not their values")
+    known = lowest_known(fun, path.shape[1])
+    return values_at(fun, path, args), math.nan if known is None else known
 
 
 def learning_curve(result: Any, *, ax: Axes | None = None) -> Axes:
@@ -206,21 +212,13 @@ def learning_curve(result: Any, *, ax: Axes | None = None) -> Axes:
     rings = []
     for k, (label, epoch, losses, best) in enumerate(runs):
         for kind, loss in losses.items():
-            dashed = {"linestyle": DASHES[1], "markerfacecolor": "white", "markeredgecolor": None}
-            look = dashed if kind == "validation" else {"linestyle": DASHES[0]}
-            _curve(ax, epoch, loss, k, len(runs), label=f"{label}, {kind}".lstrip(", "), **look)
-        shown = [*losses.values()][-1]
+            named = f"{label}, {kind}" if label else kind
+            _curve(ax, epoch, loss, k, len(runs), label=named, **LOOKS[kind])
+        shown = [*losses.values()][-1]  # the validation loss, if there is one
         rings += [(epoch[at], shown[at]) for at in np.flatnonzero(epoch == best)]
     if rings:
-        ring: dict[str, Any] = {
-            "marker": "o",
-            "ms": 13,
-            "mfc": "none",
-            "mec": "black",
-            "linestyle": "",
-        }
-        ax.plot(*zip(*rings, strict=True), **ring, label="best epoch")
-    _log_if_wide(ax, [loss for _, _, losses, _ in runs for loss in losses.values()])
+        ax.plot(*zip(*rings, strict=True), "o", ms=13, mfc="none", mec="black", label="best epoch")
+    _log_if_wide(ax, np.concatenate([loss for run in runs for loss in run[2].values()]))
     ax.set(xlabel="epoch", ylabel="mean loss")
     open_frame(ax)
     draw_legend(ax)
@@ -229,16 +227,16 @@ def learning_curve(result: Any, *, ax: Axes | None = None) -> Axes:
 
 def _losses(name: str, result: Any) -> tuple[np.ndarray, dict[str, np.ndarray], float]:
     """Return the epochs, the losses by their kind, and the best epoch, nan if there is none."""
-    if not isinstance(result, OptimizeResult):
-        raise TypeError(f"{name} must be an OptimizeResult, got {type(result).__name__}")
+    check_result(name, result)
     for field in ("loss", "epoch"):
         if field not in result:
             raise ValueError(f"{name} has no {field}: it must be one of minimize_minibatch")
     epoch = series(f"{name}.epoch", result.epoch)
-    losses = {"training": series(f"{name}.loss", result.loss)}
-    if result.get("validation_loss") is not None:
-        losses["validation"] = series(f"{name}.validation_loss", result.validation_loss)
-    for field, loss in zip(("loss", "validation_loss"), losses.values(), strict=False):
+    losses = {}
+    for kind, field in LOSSES.items():
+        if kind == "validation" and result.get(field) is None:
+            continue
+        loss = losses[kind] = series(f"{name}.{field}", result[field])
         if loss.shape != epoch.shape:
             raise ValueError(
                 f"{name}.{field} must have the shape of epoch, {epoch.shape}, got {loss.shape}"

@@ -16,9 +16,10 @@ from rmsfast.objectives import Classical
 
 def labelled(results: Any, name: str) -> list[tuple[str, str, Any]]:
     """Return each result with its label, and the words by which an error calls it."""
-    if not isinstance(results, OptimizeResult):
-        results = getattr(results, "results", results)  # of a Comparison
-    if isinstance(results, Mapping) and not isinstance(results, OptimizeResult):
+    if isinstance(results, OptimizeResult):  # which is a mapping, too
+        return [("", name, results)]
+    results = getattr(results, "results", results)  # of a Comparison
+    if isinstance(results, Mapping):
         runs = [(str(key), f"{name}[{key!r}]", run) for key, run in results.items()]
     elif isinstance(results, (list, tuple)):
         runs = [(f"run {k + 1}", f"{name}[{k}]", run) for k, run in enumerate(results)]
@@ -29,10 +30,15 @@ def labelled(results: Any, name: str) -> list[tuple[str, str, Any]]:
     return runs
 
 
-def iterates(name: str, result: Any) -> np.ndarray:
-    """Return the iterates of a result, shape ``(k, n)``."""
+def check_result(name: str, result: Any) -> None:
+    """Raise TypeError if it is no result of a minimization."""
     if not isinstance(result, OptimizeResult):
         raise TypeError(f"{name} must be an OptimizeResult, got {type(result).__name__}")
+
+
+def iterates(name: str, result: Any) -> np.ndarray:
+    """Return the iterates of a result, shape ``(k, n)``."""
+    check_result(name, result)
     if "allvecs" not in result:
         advice = "minimize with options={'return_all': True}"
         if "loss" in result:

@@ -9,8 +9,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.legend import Legend
-    from matplotlib.lines import Line2D
 
 # M. Okabe and K. Ito, "Color universal design", 2008, without the yellow
 COLORS = {
@@ -34,7 +32,6 @@ GREYS = ("#ffffff", "#c0c0c0")  # of the lowest and the highest values
 WIDTH = 1.6  # of a line, in points
 SIZE = (6.4, 4.8)  # of a figure, in inches
 WIDE = (7.5, 4.6)  # of one with names beside the lines
-SAMPLES = 200  # along a line, to see what a legend would cover
 
 
 def style(k: int) -> dict[str, Any]:
@@ -54,12 +51,12 @@ def style(k: int) -> dict[str, Any]:
 def group_colors(count: int) -> np.ndarray:
     """Return a colour for each of `count` groups, shape ``(count, 4)``."""
     from matplotlib import colormaps
-    from matplotlib.colors import to_rgba
+    from matplotlib.colors import to_rgba_array
 
-    colors = [to_rgba(color) for name, color in COLORS.items() if name != "grey"]
+    colors = [color for name, color in COLORS.items() if name != "grey"]
     if count <= len(colors):
-        return np.array(colors)[:count]
-    return np.array(colormaps["viridis"](np.linspace(0.0, 1.0, count)))
+        return to_rgba_array(colors[:count])
+    return colormaps["viridis"](np.linspace(0.0, 1.0, count))
 
 
 def check_axes(ax: Any) -> None:
@@ -108,7 +105,6 @@ def label_ends(ax: Axes, ends: Iterable[tuple[float, str, str]], fontsize: float
         In points.
     """
     gap = 1.35 * fontsize / 72.0 / (ax.get_window_extent().height / ax.figure.dpi)
-    ax.autoscale_view()
     right = ax.get_xlim()[1]
     scale = ax.transScale + ax.transLimits
     named = [(scale.transform((right, y))[1], name, color) for y, name, color in ends]
@@ -126,38 +122,13 @@ def label_ends(ax: Axes, ends: Iterable[tuple[float, str, str]], fontsize: float
         ax.text(1.06, place, name, va="center", fontsize=fontsize, **beside)
 
 
-def draw_legend(ax: Axes, *, outside: bool = False, title: str | None = None) -> Legend:
-    """Draw a legend above the axes, or in the corner of them where it covers the least."""
+def draw_legend(ax: Axes, *, above: bool = False) -> None:
+    """Draw a legend where it covers the least of the axes, or above them."""
+    if not above:
+        ax.autoscale_view()  # what it would cover depends on the limits
+        ax.legend(loc="best", framealpha=0.9)
+        return
     labels = ax.get_legend_handles_labels()[1]
-    if outside:
-        columns = max(1, min(6, len(labels), 60 // (6 + max(map(len, labels)))))
-        above: dict[str, Any] = {
-            "loc": "lower left",
-            "bbox_to_anchor": (0.0, 1.0),
-            "ncols": columns,
-        }
-        return ax.legend(**above, frameon=False, title=title, alignment="left")
-    ax.autoscale_view()
-    box = ax.legend(loc="upper right", title=title).get_window_extent()
-    reach = np.divide(box.size, ax.get_window_extent().size) + 0.02
-    points = np.concatenate([_sampled(ax, line) for line in ax.lines])
-    corners: dict[Any, tuple[float, float]] = {
-        "upper right": (1.0, 1.0),
-        "upper left": (0.0, 1.0),
-        "lower right": (1.0, 0.0),
-        "lower left": (0.0, 0.0),
-    }
-    covered = [(abs(points - corner) < reach).all(axis=1).sum() for corner in corners.values()]
-    return ax.legend(loc=[*corners][int(np.argmin(covered))], title=title, framealpha=0.9)
-
-
-def _sampled(ax: Axes, line: Line2D) -> np.ndarray:
-    """Return points along a line, in fractions of the axes."""
-    with np.errstate(all="ignore"):  # what a logarithmic scale cannot show
-        points = (ax.transData - ax.transAxes).transform(line.get_xydata())
-    points = points[np.isfinite(points).all(axis=1)].clip(-1.0, 2.0)
-    if line.get_linestyle() == "None" or len(points) == 0:
-        return np.repeat(points, SAMPLES // 4, axis=0)  # marks, which count more
-    along = np.append(0.0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))
-    wanted = np.linspace(0.0, along[-1], SAMPLES)
-    return np.stack([np.interp(wanted, along, side) for side in points.T], axis=1)
+    columns = max(1, min(6, len(labels), 60 // (6 + max(map(len, labels)))))
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)}
+    ax.legend(**place, ncols=columns, frameon=False, alignment="left")

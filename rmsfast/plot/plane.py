@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from rmsfast.solver import finite_bounds
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
     from matplotlib.axes import Axes
-    from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
 
@@ -108,34 +107,23 @@ def contours(
     levels = _levels(values)
     own = ax is None
     ax = new_axes(ax)
-    from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
+    from matplotlib.colors import LinearSegmentedColormap
 
-    finite = np.isfinite(values)
-    shown = np.ma.masked_where(~finite, values)
     if levels.size and filled:
-        greys = LinearSegmentedColormap.from_list("rmsfast", GREYS)
-        norm = BoundaryNorm(levels, greys.N, extend="max")
-        shades = ax.contourf(x, y, shown, levels, cmap=greys, norm=norm, extend="max")
+        greys = LinearSegmentedColormap.from_list("rmsfast", GREYS, levels.size)
+        shades = ax.contourf(x, y, values, levels, colors=greys(range(levels.size)), extend="max")
         if own:
             bar = ax.figure.colorbar(shades, ax=ax, label="f", ticks=levels[::2], format="%g")
             bar.ax.minorticks_off()
     if levels.size:
         color, width = ("0.55", 0.6) if filled else ("0.2", 0.8)
-        ax.contour(
-            x, y, shown, levels[1:], colors=color, linewidths=width, linestyles="solid", zorder=1.5
-        )
+        look: Any = {"colors": color, "linewidths": width, "linestyles": "solid"}
+        ax.contour(x, y, values, levels[1:], **look, zorder=1.5)
+    finite = np.isfinite(values)
     if filled and not finite.all():
         ax.contourf(x, y, ~finite, [0.5, 1.5], colors="none", hatches=["////"])
     ax.set(xlim=(lower[0], upper[0]), ylim=(lower[1], upper[1]), xlabel="x[0]", ylabel="x[1]")
     return ax
-
-
-class _Mover(NamedTuple):
-    """A path, its line, and the mark at its end."""
-
-    path: np.ndarray
-    line: Line2D
-    end: Line2D
 
 
 def _around(points: np.ndarray) -> np.ndarray:
@@ -161,16 +149,18 @@ def _minima(fun: Any, minimum: Any) -> np.ndarray:
     return places.reshape(-1, 2)
 
 
+def _mark(
+    ax: Axes, points: np.ndarray, marker: str, color: Any, size: float = 8.0, **look: Any
+) -> Line2D:
+    """Draw marks with a black edge."""
+    look |= {"markersize": size, "markeredgecolor": "black", "markeredgewidth": 1.2}
+    return ax.plot(*points.T, marker, color=color, **look)[0]
+
+
 def _scene(
-    fun: Any,
-    results: Any,
-    args: Any,
-    bounds: Any,
-    minimum: Any,
-    ax: Axes | None,
-    moving: bool = False,
-) -> tuple[Axes, Legend, list[_Mover]]:
-    """Draw contours, paths, and the marks on them; the legend counts iterations if `moving`."""
+    fun: Any, results: Any, args: Any, bounds: Any, minimum: Any, ax: Axes | None
+) -> tuple[Axes, list[tuple[np.ndarray, Line2D, Line2D]]]:
+    """Draw contours, paths, and marks; return each path with its line and the mark at its end."""
     runs = labelled(results, "results")
     paths = [iterates(name, run) for _, name, run in runs]
     for (_, name, _), path in zip(runs, paths, strict=True):
@@ -181,26 +171,17 @@ def _scene(
         bounds = _around(np.concatenate([*paths, minima]))
     own = ax is None
     ax = contours(fun, bounds, args=args, ax=ax)
-    lines = []
+    movers = []
     for k, ((label, _, _), path) in enumerate(zip(runs, paths, strict=True)):
         look = style(k) if len(path) <= MARKED else {**style(k), "marker": ""}
-        lines += ax.plot(*path.T, **look, label=label or "path", zorder=3)
-
-    def mark(points: np.ndarray, marker: str, size: float, color: Any, **look: Any) -> Line2D:
-        edge: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 1.2, "linestyle": ""}
-        edge |= {"markersize": size, "color": color}
-        return ax.plot(*points.T, marker=marker, **edge, **look)[0]
-
-    mark(np.array([path[0] for path in paths]), "o", 8.0, "white", zorder=5, label="start")
-    mark(np.empty((0, 2)), "s", 8.0, "0.7", label="end")  # for the legend
-    ends = [
-        mark(path[-1:], "s", 8.0, line.get_color(), zorder=6)
-        for path, line in zip(paths, lines, strict=True)
-    ]
+        (line,) = ax.plot(*path.T, **look, label=label or "path", zorder=3)
+        movers.append((path, line, _mark(ax, path[-1:], "s", look["color"], zorder=6)))
+    _mark(ax, np.array([path[0] for path in paths]), "o", "white", zorder=5, label="start")
+    _mark(ax, np.empty((0, 2)), "s", "0.7", label="end")  # for the legend
     if len(minima):
-        mark(minima, "*", 16.0, "white", zorder=4, label="minimum")
-    legend = draw_legend(ax, outside=own, title="iteration 0" if moving else None)
-    return ax, legend, [_Mover(*mover) for mover in zip(paths, lines, ends, strict=True)]
+        _mark(ax, minima, "*", "white", 16.0, zorder=4, label="minimum")
+    draw_legend(ax, above=own)
+    return ax, movers
 
 
 def trajectory(
@@ -323,10 +304,17 @@ def animate(
     True
     """
     pause = INTERVAL if interval is None else check_number("interval", interval, 10.0)
-    pictured, legend, movers = _scene(fun, results, args, bounds, minimum, ax, moving=True)
+    pictured, movers = _scene(fun, results, args, bounds, minimum, ax)
     from matplotlib.animation import FuncAnimation
 
-    last = max(len(mover.path) for mover in movers) - 1
+    last = max(len(path) for path, _, _ in movers) - 1
+    figure: Any = pictured.figure
+    legend: Any = pictured.get_legend()
+    legend.set_title(f"iteration {last}")  # the widest
+    if ax is not None:  # else the best place would be looked for in each frame
+        figure.draw_without_rendering()
+        box = legend.get_window_extent().transformed(ax.transAxes.inverted())
+        legend.set_loc((box.x0, box.y0))
     frames = [*range(0, last, math.ceil((last + 1) / FRAMES)), *[last] * math.ceil(HOLD / pause)]
 
     def draw(iteration: int) -> None:
@@ -336,5 +324,4 @@ def animate(
             line.set_data(*walked.T)
             end.set_data(*walked[-1:].T)
 
-    figure: Any = pictured.figure
     return FuncAnimation(figure, draw, frames, interval=pause, cache_frame_data=False)
