@@ -48,6 +48,10 @@ class Window(NamedTuple):
     ends_epoch: bool
     rng_state: Any
 
+    def number(self, row: int) -> int:
+        """Return which row of the data set `row` is."""
+        return self.origin + row if isinstance(self.origin, int) else self.origin[row]
+
 
 class _Block(NamedTuple):
     """Rows `start` and following of the data set, in memory.
@@ -199,6 +203,11 @@ class Batches:
         return Window(buffers, stop - start, origin, ends_epoch, block.rng_state)
 
 
+def labels(name: str, data: Any) -> list[str]:
+    """Return what messages call the arrays of a data set, the argument `name`."""
+    return [f"{name}[{k}]" for k in range(len(data))] if isinstance(data, (tuple, list)) else [name]
+
+
 def read_data(name: str, data: Any) -> tuple[tuple[np.ndarray, ...], bool]:
     """Return the arrays of a data set, and whether one of them is a mapped file.
 
@@ -214,8 +223,7 @@ def read_data(name: str, data: Any) -> tuple[tuple[np.ndarray, ...], bool]:
     if not parts:
         raise ValueError(f"{name} must hold at least one array, got {data!r}")
     arrays: list[np.ndarray] = []
-    for k, part in enumerate(parts):
-        label = f"{name}[{k}]" if parts is data else name
+    for label, part in zip(labels(name, data), parts, strict=True):
         if issparse(part) or isinstance(part, np.ma.MaskedArray):
             raise TypeError(f"{label} must be dense and without mask, got {type(part).__name__}")
         try:
