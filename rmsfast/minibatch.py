@@ -28,7 +28,7 @@ from rmsfast.progress import bar
 from rmsfast.solver import check_start
 from rmsfast.training import Task, Training
 
-COMPILED = "?bBhHiIlLqQfdFD"  # dtypes, by their characters
+COMPILED = "?bBhHiIlLqQfdFD"  # dtypes that Numba knows, by their characters
 
 
 def minimize_minibatch(
@@ -211,7 +211,7 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
         method = "rmsprop"
     elif callable(method):
         method = getattr(method, "__name__", repr(method))
-    how = take(MinibatchOptions, options)
+    chosen = take(MinibatchOptions, options)
     hyper = _hyperparameters(options, method)
     epochs = check_count("epochs", epochs, 0)
     start = check_start(x0)
@@ -221,17 +221,25 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
         text = f"batch_size={size} is larger than the {len(arrays[0])} rows of data: all are used"
         warnings.warn(text, UserWarning, stacklevel=2)
         size = len(arrays[0])
-    batches = Batches(arrays, mapped, size, how.drop_last)
+    batches = Batches(arrays, mapped, size, chosen.drop_last)
     hyper.check_dtype(start.dtype)
-    if how.patience is not None and validation is None:
-        raise ValueError(f"patience={how.patience!r} needs validation, got None")
+    if chosen.patience is not None and validation is None:
+        raise ValueError(f"patience={chosen.patience!r} needs validation, got None")
     args = args if isinstance(args, tuple) else (args,)
-    named = labels("data", data)
+    names = labels("data", data)
     if isinstance(fun, Objective) or is_jitted(fun):
-        _check_compilable(named, arrays)
-    objective = _evaluator(fun, jac, (*batches.sample(), *args), start)
-    validate = _validator(fun, jac, validation, args, start, len(arrays))
-    task = Task(method, hyper, how, epochs, start, batches, named, objective, validate)
+        _check_compilable(names, arrays)
+    task = Task(
+        method=method,
+        hyper=hyper,
+        options=chosen,
+        epochs=epochs,
+        start=start,
+        batches=batches,
+        labels=names,
+        objective=_evaluator(fun, jac, (*batches.sample(), *args), start),
+        validate=_validator(fun, jac, validation, args, start, len(arrays)),
+    )
     training = Training(task, rng, state, report)
     with bar(epochs * batches.steps, "steps", progress) as show:
         training.run(show)
@@ -252,9 +260,9 @@ def _hyperparameters(options: dict[str, Any], method: str) -> RuleOptions:
     return hyper
 
 
-def _check_compilable(named: list[str], arrays: tuple[np.ndarray, ...]) -> None:
+def _check_compilable(names: list[str], arrays: tuple[np.ndarray, ...]) -> None:
     """Raise TypeError if Numba has no type for the numbers of an array."""
-    for label, array in zip(named, arrays, strict=True):
+    for label, array in zip(names, arrays, strict=True):
         if array.dtype.char not in COMPILED:
             raise TypeError(
                 f"{label} must be of a dtype that Numba compiles for, got {array.dtype}"

@@ -85,7 +85,7 @@ class _Steps:
     task : Task
         What is to be minimized.
     saved : dict or None
-        The state of a former run, checked.
+        The state of a former run to go on from; it is checked.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class _Steps:
         """The point, or the average, a view."""
         return self.w[self.rows["average"] if self.tally["averaged"] else core.X]
 
-    def take_loss(self) -> float:
+    def pop_loss(self) -> float:
         """Return the mean loss over the rows since this was called last."""
         loss = float(self.tally["loss"] / self.tally["rows"])
         self.tally["loss"], self.tally["rows"] = 0.0, 0
@@ -187,7 +187,7 @@ class _Steps:
         return done
 
     def _loop(self, window: Window, first: int, last: int, rates: np.ndarray) -> int:
-        """Do what `take` does, unobserved."""
+        """Take these steps in compiled code, or one by one."""
         arrays, records = (self.w, self._kept, self._g), (self.record, self.tally)
         if self._compiled is not None:
             run, entry, rest = self._compiled
@@ -292,7 +292,6 @@ class Training:
         self._code = status.EPOCHS
         self._detail = ""  # of the message: which value is not finite
         self._log: list[tuple[float, float, float, float]] = []  # epoch, losses, seconds
-        self._value = math.nan  # the last validation loss; training loss, if there is none
         self._since = 0.0  # time of the last evaluation
 
     def run(self, show: Callable[[int], Any]) -> None:
@@ -357,10 +356,9 @@ class Training:
         """Compute the losses, tell of them, and return whether the run goes on."""
         seconds = time.perf_counter() - self._since
         steps, validate, patience = self._steps, self._task.validate, self._task.options.patience
-        epoch, loss = self._epochs_done, steps.take_loss()
+        epoch, loss = self._epochs_done, steps.pop_loss()
         validation = math.nan if validate is None else validate(steps.x.copy())
         self._log.append((epoch, loss, validation, seconds))
-        self._value = loss if validate is None else validation
         self._compare(epoch)
         losses = {"loss": loss, "validation_loss": None if validate is None else validation}
         if self._report is not None and not self._report(
@@ -388,6 +386,14 @@ class Training:
         if plateau is not None and so_far.lr_stalled >= plateau.patience:
             self._steps.record["lr"] *= plateau.factor
             so_far.lr_stalled = 0
+
+    @property
+    def _value(self) -> float:
+        """The last validation loss, or training loss if there is no validation."""
+        if not self._log:
+            return math.nan
+        _, loss, validation, _ = self._log[-1]
+        return loss if self._task.validate is None else validation
 
     @property
     def _epochs_done(self) -> float:
