@@ -75,7 +75,8 @@ SEES = {
     "rivals": {"minimize"},
     "compare": {"solver", "minimize", "rivals", "plot"},
     "multistart": {"many", "plot", "solver"},
-    "minibatch": {"solver", "minimize"},
+    "minibatch": {"solver", "minimize", "training"},
+    "training": {"solver", "minimize"},
     "passes": {"options", "threads"},
     "plot": {"objectives", "solver"},
     "device_passes": {"device", "options", "passes"},
@@ -83,7 +84,8 @@ SEES = {
 }
 
 
-DRAW = {"rmsfast.multistart", "rmsfast.plot"}  # may import matplotlib, within functions
+# May import matplotlib, within functions
+DRAW = {"rmsfast.multistart", "rmsfast.plot.curves", "rmsfast.plot.look", "rmsfast.plot.plane"}
 
 
 def room(module):
