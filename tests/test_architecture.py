@@ -65,7 +65,7 @@ RANKS |= {"cuda": 0, "cuda.target": 0, "cuda.update": 3, "cuda.many": 5, "cuda.t
 # modules listed in SEES of its own rank.
 ROOMS = {"core": 0, "schedules": 1, "options": 1, "objective": 1}
 ROOMS |= {"device": 1, "device_many": 1, "device_passes": 1}
-ROOMS |= {"batches": 1, "passes": 1, "progress": 1, "threads": 1, "tree": 1}
+ROOMS |= {"batches": 1, "passes": 1, "progress": 1, "threads": 1, "tree": 1, "warn": 1}
 SEES = {
     "minimize": {"device_minimize", "solver"},
     "device_minimize": {"solver"},
