@@ -30,6 +30,7 @@ from rmsfast.options import (
     SolverOptions,
     check_count,
     check_flag,
+    need_lr,
     take,
     take_hyperparameters,
 )
@@ -571,8 +572,8 @@ class _Training:
 
 def _numeric(options: dict[str, Any], method: str) -> RuleOptions:
     """Remove the hyperparameters from `options` and return them checked."""
-    if method == "rmsprop" and "lr" not in options and options.get("preset") is None:
-        raise ValueError("lr must be given, or a preset that has one, got None")
+    if method == "rmsprop":
+        need_lr(options, options.get("preset"))
     if isinstance(options.get("lr"), str):
         raise ValueError(f"lr must be a number or a schedule, got {options['lr']!r}")
     return take_hyperparameters(options, method)
