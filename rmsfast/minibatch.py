@@ -21,6 +21,7 @@ from rmsfast.options import (
     RuleOptions,
     check_count,
     check_flag,
+    need_lr,
     take,
     take_hyperparameters,
 )
@@ -248,8 +249,8 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
 
 def _hyperparameters(options: dict[str, Any], method: str) -> RuleOptions:
     """Return the hyperparameters among the options, checked, if there are no others."""
-    if method == "rmsprop" and "lr" not in options and options.get("preset") is None:
-        raise ValueError("lr must be given, or a preset that has one, got None")
+    if method == "rmsprop":
+        need_lr(options, options.get("preset"))
     if isinstance(options.get("lr"), str):
         raise ValueError(f"lr must be a number or a schedule, got {options['lr']!r}")
     hyper = take_hyperparameters(options, method)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -19,6 +18,7 @@ from rmsfast.objective import Evaluator, evaluator
 from rmsfast.options import DeviceOptions, ReportOptions, take
 from rmsfast.solver import Solver
 from rmsfast.threads import threads
+from rmsfast.warn import warn
 
 CHUNK_SECONDS = 0.05  # of compiled work between two looks at signals
 CHUNK = 256  # evaluations of the first such piece, at most
@@ -187,11 +187,7 @@ def run(
     """Minimize by one of `rmsfast.options.RULES`; the rest is as in `rmsprop`."""
     for name, value in (("hess", hess), ("hessp", hessp)):
         if value is not None:
-            warnings.warn(
-                f"Method {rule} does not use Hessian information ({name}).",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            warn(f"Method {rule} does not use Hessian information ({name}).", RuntimeWarning)
     if constraints is not None and not (isinstance(constraints, (tuple, list)) and not constraints):
         raise ValueError(f"constraints must be empty: {rule} has no constraints, got {constraints}")
     if not isinstance(args, tuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import warnings
 from typing import Any
 
 import numba
@@ -24,6 +23,7 @@ from rmsfast.options import (
     take,
     take_hyperparameters,
 )
+from rmsfast.warn import warn
 
 if getattr(numba.config, "DISABLE_JIT", False):
     raise ImportError("rmsfast needs Numba's compiler: unset NUMBA_DISABLE_JIT")
@@ -245,7 +245,7 @@ class Solver:
         self.options = take(SolverOptions, options)
         if options:
             names = ", ".join(options)
-            warnings.warn(f"Unknown solver options: {names}", OptimizeWarning, stacklevel=3)
+            warn(f"Unknown solver options: {names}", OptimizeWarning)
         x0 = check_start(x0)
         self.hyper.check_dtype(x0.dtype)
         lower, upper = check_bounds(bounds, x0)
