@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -254,6 +255,7 @@ def main() -> str:
     first = epochs_table()
     second, busy = sizes_table()
     answer = f"{first}\n\n{second}"
+    taken = "an unknown number" if math.isnan(busy) else f"{busy:.1f}"
     print(answer)
     text = f"""# Mini-batches
 
@@ -278,7 +280,7 @@ be shuffling for free. Where the data does not fit the caches, threads draw the 
 gather rows ahead of the loop over batches. That is processor time of other cores, and the loop
 waits for it where they are not free: for the largest two sizes, on four cores, the column said 0.9
 to 1.0 at its lowest, and 1.3 to 4.7 while other programs were busy. Processor time, of all threads
-together, depends less on them. While this was measured other processes took {busy:.1f} of
+together, depends less on them. While this was measured other processes took {taken} of
 {cores()} cores.
 """
     save("minibatch.md", text)

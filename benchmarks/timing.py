@@ -60,7 +60,8 @@ class Others:
     def cores(self) -> float:
         """Return how many cores others took on average, NaN where the system does not say."""
         wall, theirs = (now - then for now, then in zip(self._read(), self._start, strict=True))
-        return max(0.0, theirs / wall) if wall > 0.0 else math.nan
+        cores = theirs / max(wall, 1e-9)
+        return 0.0 if cores < 0.0 else cores  # the system counts in steps of 10 ms
 
     @staticmethod
     def _read() -> tuple[float, float]:
