@@ -139,17 +139,17 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     the papers. ``maxcor=0`` keeps to RMSProp's own direction ``-lr * P * g``.
 
     With ``device="cuda"`` the vectors and all decisions stay on the GPU; steps
-    are launched ahead, and the host looks up every 50 ms. With a numeric `lr`
-    there are 5 to 12 vectors of the size of `x`, with ``lr="auto"`` 13 and two
-    for each of `maxcor`. `fun` is an `rmsfast.Objective.from_terms`, which with
-    a numeric `lr` is one pass of terms, gradient and update; or, with ``jac=True``, a function ``fun(x, *args) -> (f, g)``
-    of device arrays: `x` has ``__cuda_array_interface__`` (``cupy.asarray(x)``
-    and ``torch.as_tensor(x, device="cuda")`` copy nothing), always the same
-    memory, which it must only read; `f` is a float or an array of one element
-    on the GPU, `g` an array there, of the dtype of `x`; all on the default
-    stream. It may be called some times more after the last step. Results agree
-    with the CPU's to rounding; `callback` and `return_all` copy each iterate
-    to the host.
+    are launched ahead, and the host looks up every 50 ms. A numeric `lr` needs
+    4 to 13 vectors of the size of `x` there, ``lr="auto"`` 13 and two for each
+    of `maxcor`. `fun` is an `rmsfast.Objective.from_terms`, whose terms,
+    gradient and update are one pass with a numeric `lr`; or, with ``jac=True``,
+    a function ``fun(x, *args) -> (f, g)`` of device arrays: `x` has
+    ``__cuda_array_interface__`` (``cupy.asarray(x)`` and ``torch.as_tensor(x,
+    device="cuda")`` copy nothing), always the same memory, which it must only
+    read; `f` is a float or an array of one element on the GPU, `g` an array
+    there, of the dtype of `x`; all on the default stream. It may be called some
+    times more after the last step. Results agree with the CPU's to rounding;
+    `callback` and `return_all` copy each iterate to the host.
 
     References
     ----------
