@@ -47,11 +47,10 @@ from rmsfast.core.queue import (
 from rmsfast.core.rule import Hyper, step, with_rates
 from rmsfast.core.solver import (
     CYCLE,
-    CYCLE_CHANGE,
-    CYCLE_SHIFT,
     State,
     clip,
     hyper,
+    is_cycle,
     noise,
     projected,
 )
@@ -222,7 +221,7 @@ def _keep(w: np.ndarray, n: int, lanes: int) -> None:
 
 @jit_inline
 def _is_cycle(w: np.ndarray, v: np.ndarray, n: int, lane: int, started: bool) -> bool:
-    """Whether a lane has come back to where it was; as in `rmsfast.core.solver.judge_step`."""
+    """Whether a lane has come back to where it was `CYCLE` steps ago."""
     shift = longest = 0.0
     for i in range(n):
         x = w[PREVIOUS * n + i, lane]
@@ -230,12 +229,8 @@ def _is_cycle(w: np.ndarray, v: np.ndarray, n: int, lane: int, started: bool) ->
         longest = max(longest, abs(w[X * n + i, lane] - x))
         w[REFERENCE * n + i, lane] = x
     f, f_best = v[F, lane], v[F_BEST, lane]
-    back = (
-        started
-        and f_best == v[CYCLE_F_BEST, lane]
-        and abs(f - v[CYCLE_F, lane]) <= CYCLE_CHANGE * abs(f)
-        and shift <= CYCLE_SHIFT * longest
-    )
+    lowered = not started or f_best != v[CYCLE_F_BEST, lane]
+    back = is_cycle(lowered, f, v[CYCLE_F, lane], shift, longest)
     v[CYCLE_F, lane] = f
     v[CYCLE_F_BEST, lane] = f_best
     return back

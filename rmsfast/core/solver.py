@@ -370,15 +370,28 @@ def judge_step(
 @jit
 def _is_back(state: State, shift: float, longest: float) -> bool:
     """Whether the run has come back to where it was `CYCLE` steps ago."""
-    back = (
-        state.nit > 0
-        and state.f_best == state.cycle_f_best
-        and abs(state.f - state.cycle_f) <= CYCLE_CHANGE * abs(state.f)
-        and shift <= CYCLE_SHIFT * longest
-    )
+    lowered = state.nit == 0 or state.f_best != state.cycle_f_best
+    back = is_cycle(lowered, state.f, state.cycle_f, shift, longest)
     state.cycle_f = state.f
     state.cycle_f_best = state.f_best
     return back
+
+
+@jit_inline
+def is_cycle(lowered: bool, f: float, f_before: float, shift: float, longest: float) -> bool:
+    """Whether value and point are back where they were `CYCLE` steps ago, and none was lower.
+
+    Parameters
+    ----------
+    lowered : bool
+        Whether the lowest value is of these steps.
+    f, f_before : float
+        The value, and that `CYCLE` steps ago.
+    shift, longest : float
+        As in `judge_step`.
+    """
+    back = abs(f - f_before) <= CYCLE_CHANGE * abs(f) and shift <= CYCLE_SHIFT * longest
+    return back and not lowered
 
 
 # The loops over the vectors
