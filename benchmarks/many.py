@@ -45,8 +45,12 @@ Call = Callable[[], Any]
 
 
 def process(
-    part: str, *arguments: Any, module: str = "benchmarks.many", **variables: str
-) -> dict[str, Any]:
+    part: str,
+    *arguments: Any,
+    module: str = "benchmarks.many",
+    timeout: float | None = None,
+    **variables: str,
+) -> Any:
     """Run one part of a module in a new process and return what it found.
 
     Parameters
@@ -55,6 +59,8 @@ def process(
         Of the command line of the module.
     module : str
         Its name.
+    timeout : float, optional
+        Seconds after which the process is killed, and `subprocess.TimeoutExpired` raised.
     **variables : str
         Of the environment.
     """
@@ -63,7 +69,9 @@ def process(
     shared = {"NUMBA_NUM_THREADS": str(cores()), "XLA_FLAGS": devices}
     environment = {**os.environ, **one, **shared, **variables}
     command = [sys.executable, "-m", module, part, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, timeout=timeout, check=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -18,10 +18,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def machine() -> str:
-    """Return one line: processor, cores, versions."""
+def why(error: BaseException) -> str:
+    """Return a short text about an error, for the cell of a table."""
+    first = next(iter(str(error).splitlines()), "").replace("|", "/")
+    return f"{type(error).__name__}: {first}"[:80]
+
+
+def machine(packages: Sequence[str] = PACKAGES) -> str:
+    """Return one line: processor, cores, versions of the packages that are installed."""
     parts = [f"Python {platform.python_version()}"]
-    for name in PACKAGES:
+    for name in packages:
         try:
             parts.append(f"{name} {version(name)}")
         except PackageNotFoundError:

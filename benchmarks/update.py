@@ -20,7 +20,7 @@ import numba
 import numpy as np
 
 from benchmarks.peers import optax_rmsprop
-from benchmarks.report import FOLDER, machine, save, table
+from benchmarks.report import FOLDER, machine, save, table, why
 from benchmarks.timing import medians
 from rmsfast import RMSProp, RMSPropOptions, kernels, plot
 from rmsfast.core import cpu
@@ -308,7 +308,7 @@ def missing(makers: dict[str, Callable[..., Peer]]) -> dict[str, str]:
             reasons[name] = "not installed"
             continue
         except Exception as error:  # of a compiler: it is quoted
-            reasons[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            reasons[name] = why(error)
             continue
         peer.step()
         expected = x.copy()

@@ -61,8 +61,8 @@ numpydoc_validation_checks = {  # all but
 
 PAGES = {  # file -> where it is shown, from a page at the root
     r"examples/(\w+)\.py": r"examples/\1.html",
-    r"rmsfast/objectives/__init__\.py": "api/objectives.html",
-    r"rmsfast/core/solver\.py": "api/core.html",
+    r"rmsfast/(kernels|objectives|plot)/__init__\.py": r"api/\1.html",
+    r"rmsfast/core/(auto|solver)\.py": "api/core.html",
     r"docs/(.*)\.md": r"\1.html",
     r"(rmsfast/.*)\.py": r"_modules/\1.html",
 }

@@ -21,6 +21,7 @@ T = TypeVar("T")
 WINDOW_BYTES = 2**21  # of rows, gathered at a time; more at once only if a batch is larger
 BLOCK_BYTES = 2**26  # of a mapped file, read at a time
 AHEAD = 3  # windows that threads gather ahead of the one in use, at most
+INT32_ROWS = 2**31  # an order of more takes int64
 
 
 class Window(NamedTuple):
@@ -46,6 +47,10 @@ class Window(NamedTuple):
     origin: np.ndarray | int
     ends_epoch: bool
     rng_state: Any
+
+    def number(self, row: int) -> int:
+        """Return which row of the data set `row` is."""
+        return self.origin + row if isinstance(self.origin, int) else self.origin[row]
 
 
 class _Block(NamedTuple):
@@ -183,7 +188,7 @@ class Batches:
         """Copy some rows of a block, in its order, into the buffers."""
         origin: Any = block.start + start
         if block.order is not None:
-            origin = block.start + block.order[start:stop]
+            origin = np.add(block.start, block.order[start:stop], dtype=np.int64)
         for a, buffer in zip(block.data, buffers, strict=True):
             part = buffer[: stop - start]
             if block.order is None:
@@ -196,6 +201,11 @@ class Batches:
                 part[...] = a[block.order[start:stop]]
         ends_epoch = block.ends_epoch and stop == block.rows
         return Window(buffers, stop - start, origin, ends_epoch, block.rng_state)
+
+
+def labels(name: str, data: Any) -> list[str]:
+    """Return what messages call the arrays of a data set, the argument `name`."""
+    return [f"{name}[{k}]" for k in range(len(data))] if isinstance(data, (tuple, list)) else [name]
 
 
 def read_data(name: str, data: Any) -> tuple[tuple[np.ndarray, ...], bool]:
@@ -213,8 +223,7 @@ def read_data(name: str, data: Any) -> tuple[tuple[np.ndarray, ...], bool]:
     if not parts:
         raise ValueError(f"{name} must hold at least one array, got {data!r}")
     arrays: list[np.ndarray] = []
-    for k, part in enumerate(parts):
-        label = f"{name}[{k}]" if parts is data else name
+    for label, part in zip(labels(name, data), parts, strict=True):
         if issparse(part) or isinstance(part, np.ma.MaskedArray):
             raise TypeError(f"{label} must be dense and without mask, got {type(part).__name__}")
         try:
@@ -274,8 +283,8 @@ def generator_of_orders(rng: Any) -> np.random.Generator:
 
 
 def draw_order(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Draw a permutation of 0, 1, ..., n - 1."""
-    order = np.empty(n, np.int64)
+    """Draw a permutation of 0, 1, ..., n - 1, of 32 bits if those are enough."""
+    order = np.empty(n, np.int32 if n <= INT32_ROWS else np.int64)
     permutation(generator.integers(0, 2**64, n, np.uint64), order)
     return order
 

@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-import math
-import time
 import warnings
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import numpy as np
-from numba import types
 from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 from scipy.optimize import OptimizeResult
 
-from rmsfast import schedules
-from rmsfast.batches import Batches, Window, generator_of_orders, generator_state, read_data
-from rmsfast.core import minibatch as core
-from rmsfast.core import status
-from rmsfast.core.drivers import address
-from rmsfast.minimize import Callback, next_chunk
+from rmsfast.batches import Batches, labels, read_data
+from rmsfast.minimize import Callback
 from rmsfast.objective import Evaluator, Objective, check_value, evaluator
 from rmsfast.options import (
     RULES,
     MinibatchOptions,
     ReportOptions,
     RuleOptions,
-    SolverOptions,
     check_count,
     check_flag,
+    need_lr,
     take,
     take_hyperparameters,
 )
 from rmsfast.progress import bar
-from rmsfast.solver import blank_record, check_start
+from rmsfast.solver import check_start
+from rmsfast.training import Task, Training
 
-# What a state holds beside arrays
-STATE = (
-    *("method", "nit", "averaged", "epoch", "lr"),
-    *("lowest", "stalled", "lr_stalled", "best", "best_epoch", "rng"),
-)
-COMPILED = "?bBhHiIlLqQfdFD"  # dtypes, by their characters
+COMPILED = "?bBhHiIlLqQfdFD"  # dtypes that Numba knows, by their characters
 
 
 def minimize_minibatch(
@@ -99,7 +87,8 @@ def minimize_minibatch(
         Seeds the generator of the orders, by one draw; not used with
         ``shuffle=False``. The same seed gives the same run, to the last bit, at
         any number of threads. With `state`, None goes on with the generator of
-        the former run. Orders take up to 32 bytes for each row.
+        the former run. Orders take up to 20 bytes for each row, of more than
+        2**31 rows 32.
     validation : array_like, tuple of array_like, or callable, optional
         Further rows, of the form of `data`, whose loss is computed at each
         evaluation, in one call of `fun`, which must only read them; or a
@@ -223,368 +212,71 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
         method = "rmsprop"
     elif callable(method):
         method = getattr(method, "__name__", repr(method))
-    training = _Training(
-        *(fun, x0, data, batch_size, epochs, args, jac),
-        *(method, rng, validation, state, options),
+    chosen = take(MinibatchOptions, options)
+    hyper = _hyperparameters(options, method)
+    epochs = check_count("epochs", epochs, 0)
+    start = check_start(x0)
+    size = check_count("batch_size", batch_size, 1)
+    arrays, mapped = read_data("data", data)
+    if size > len(arrays[0]):
+        text = f"batch_size={size} is larger than the {len(arrays[0])} rows of data: all are used"
+        warnings.warn(text, UserWarning, stacklevel=2)
+        size = len(arrays[0])
+    batches = Batches(arrays, mapped, size, chosen.drop_last)
+    hyper.check_dtype(start.dtype)
+    if chosen.patience is not None and validation is None:
+        raise ValueError(f"patience={chosen.patience!r} needs validation, got None")
+    args = args if isinstance(args, tuple) else (args,)
+    names = labels("data", data)
+    if isinstance(fun, Objective) or is_jitted(fun):
+        _check_compilable(names, arrays)
+    task = Task(
+        method=method,
+        hyper=hyper,
+        options=chosen,
+        epochs=epochs,
+        start=start,
+        batches=batches,
+        labels=names,
+        objective=_evaluator(fun, jac, (*batches.sample(), *args), start),
+        validate=_validator(fun, jac, validation, args, start, len(arrays)),
     )
-    with bar(training.epochs * training.batches.steps, "steps", progress) as show:
-        training.run(report, show)
+    training = Training(task, rng, state, report)
+    with bar(epochs * batches.steps, "steps", progress) as show:
+        training.run(show)
     return training.result()
 
 
-class _Training:
-    """One call of `minimize_minibatch`."""
-
-    def __init__(
-        self,
-        fun: Any,
-        x0: Any,
-        data: Any,
-        batch_size: int,
-        epochs: int,
-        args: Any,
-        jac: Any,
-        method: str,
-        rng: Any,
-        validation: Any,
-        state: dict[str, Any] | None,
-        options: dict[str, Any],
-    ) -> None:
-        self.options = take(MinibatchOptions, options)
-        self.method = method
-        self.hyper = _numeric(options, method)
-        for name in options:
-            of_a_rule = name == "preset" or any(hasattr(rule, name) for rule in RULES.values())
-            owner = f"method {method!r}" if of_a_rule else "minimize_minibatch"
-            raise TypeError(f"{name!r} is no option of {owner}")
-        self.epochs = check_count("epochs", epochs, 0)
-        start = check_start(x0)
-        size = check_count("batch_size", batch_size, 1)
-        arrays, mapped = read_data("data", data)
-        self._labels = [f"data[{k}]" for k in range(len(arrays))]
-        if not isinstance(data, tuple | list):
-            self._labels = ["data"]
-        if size > len(arrays[0]):
-            text = (
-                f"batch_size={size} is larger than the {len(arrays[0])} rows of data: all are used"
-            )
-            warnings.warn(text, UserWarning, stacklevel=3)
-            size = len(arrays[0])
-        self.batches = Batches(arrays, mapped, size, self.options.drop_last)
-        self.hyper.check_dtype(start.dtype)
-        if self.options.patience is not None and validation is None:
-            raise ValueError(f"patience={self.options.patience!r} needs validation, got None")
-        args = args if isinstance(args, tuple) else (args,)
-        if isinstance(fun, Objective) or is_jitted(fun):
-            for label, array in zip(self._labels, arrays, strict=True):
-                if array.dtype.char not in COMPILED:
-                    raise TypeError(
-                        f"{label} must be of a dtype that Numba compiles for, got {array.dtype}"
-                    )
-        self._evaluate = _evaluator(fun, jac, (*self.batches.sample(), *args), start)
-        self._validate = _validator(fun, jac, validation, args, start, len(arrays))
-        self._lay_out(start)
-        self._follow(state)
-        generator = generator_of_orders(rng)
-        self.rng = generator if self.options.shuffle else None
-        if self.rng is not None and rng is None and state is not None and state["rng"] is not None:
-            saved = state["rng"]
-            self.rng = np.random.Generator(getattr(np.random, saved["bit_generator"])())
-            self.rng.bit_generator.state = saved
-        self._code = status.EPOCHS
-        self._where = ""  # a value of the data that is not finite stands
-        self._log: list[tuple[float, float, float, float]] = []  # epoch, losses, seconds
-        self._undone = 0  # evaluations that led to no step
-        self._since = 0.0  # time of the last evaluation
-        self._chunk = 1  # steps between two looks at signals
-        self._driver = None if self._evaluate.signature is None else self._compile()
-
-    def _lay_out(self, start: np.ndarray) -> None:
-        """Make the arrays and records of a run from the start."""
-        hyper = self.hyper
-        names = ["x", "mean_square"]  # in this order in the core
-        names += ["mean"] * hyper.centered + ["buffer"] * (hyper.momentum > 0)
-        names += ["average"] * (self.options.average is not None)
-        self._rows = {name: row for row, name in enumerate(names)}
-        self._w = np.zeros((len(names), start.size), start.dtype)
-        self._w[core.X] = start
-        self._w[core.MEAN_SQUARE] = hyper.initial_scale
-        self._g = np.empty_like(start)
-        self._records = blank_record(hyper, SolverOptions()), np.zeros(1, core.RUN)
-        self._state, self._sums = (record[0] for record in self._records)
-        self._state["plain"] = hyper.is_plain
-        lr = hyper.lr.lr if isinstance(hyper.lr, schedules.plateau) else hyper.lr
-        self._schedule = lr if callable(lr) else None
-        if self._schedule is None and self.options.lr_interval != "step":
-            raise ValueError(
-                f"lr_interval={self.options.lr_interval!r} needs a schedule, got lr={hyper.lr!r}"
-            )
-        self._state["lr"] = math.nan if callable(lr) else lr
-        for name in ("mean", "buffer", "average"):
-            self._sums[name] = self._rows.get(name, 0)
-        decay = self.options.average
-        self._sums["ema_decay"] = math.nan if decay in (None, "polyak") else decay
-        self._epoch = 0
-        self._lowest, self._stalled, self._lr_stalled = math.inf, 0, 0
-        self._best: np.ndarray | None = None
-        self._best_epoch = math.nan
-
-    def _follow(self, former: dict[str, Any] | None) -> None:
-        """Go on where a former run ended, if there was one."""
-        if former is not None:
-            _check_state(former, self.method, self._rows, self._w)
-            for name, row in self._rows.items():
-                self._w[row] = former[name]
-            self._state["nit"], self._sums["averaged"] = former["nit"], former["averaged"]
-            if isinstance(self.hyper.lr, schedules.plateau):
-                self._state["lr"] = former["lr"]
-            self._epoch, self._lowest = former["epoch"], former["lowest"]
-            self._stalled, self._lr_stalled = former["stalled"], former["lr_stalled"]
-            if former["best"] is not None and self.options.patience is not None:
-                self._best = np.array(former["best"])
-                self._best_epoch = former["best_epoch"]
-        self._kept = self._w.copy()
-        self._sums["kept_nit"] = self._state["nit"]
-        self._sums["kept_averaged"] = self._sums["averaged"]
-        self._first_nit = self._epoch_nit = self._nit
-
-    @property
-    def _nit(self) -> int:
-        """Steps so far, those of former runs included."""
-        return int(self._state["nit"])
-
-    @property
-    def _x(self) -> np.ndarray:
-        """The point, or the average, a view."""
-        return self._w[self._rows["average"] if self._sums["averaged"] else core.X]
-
-    # The loop ------------------------------------------------------------------------------------
-
-    def run(self, report: Callback | None, show: Callable[[int], Any]) -> None:
-        """Train; tell `report` of evaluations and `show` how many steps are done."""
-        drawn = generator_state(self.rng)
-        self._since = time.perf_counter()
-        try:
-            with closing(self.batches.windows(self.epochs, self.rng)) as windows:
-                for window in windows:
-                    drawn = window.rng_state
-                    if not self._use(window, report, show):
-                        break
-                else:
-                    if self._sums["rows"] > 0:
-                        self._look(report)
-        except KeyboardInterrupt:
-            self._code = status.INTERRUPTED
-        finally:
-            if self.rng is not None:  # which may have drawn ahead
-                self.rng.bit_generator.state = drawn
-
-    def _use(self, window: Window, report: Callback | None, show: Callable[[int], Any]) -> bool:
-        """Take the steps of a window; return whether the run goes on."""
-        first, count = 0, -(-window.rows // self.batches.batch_size)
-        every = self.options.eval_steps
-        while first < count:
-            if self._nit == self._epoch_nit:
-                self._begin_epoch()
-            last = min(count, first + self._chunk)
-            if every is not None:
-                last = min(last, first + every - self._nit % every)
-            rates = _NO_RATES
-            if self._schedule is not None and self.options.lr_interval == "step":
-                rates = schedules.rates(self._schedule, self._nit, self._nit + last - first)
-                last = first + rates.size
-            done = self._step(window, first, last, rates)
-            show(self._nit - self._first_nit)
-            if done < last:
-                self._code = status.NONFINITE_BATCH
-                self._where = self._find_nonfinite(window, done)
-                return False
-            first = last
-            ends_epoch = window.ends_epoch and first == count
-            if ends_epoch:
-                self._epoch, self._epoch_nit = self._epoch + 1, self._nit
-            due = ends_epoch if every is None else self._nit % every == 0
-            if due and not self._look(report):
-                return False
-        return True
-
-    def _begin_epoch(self) -> None:
-        """Set what is constant in an epoch."""
-        options = self.options
-        averaging = options.average is not None and self._epoch >= options.average_start
-        self._sums["averaging"] = averaging
-        if self._schedule is not None and options.lr_interval == "epoch":
-            (self._state["lr"],) = schedules.rates(self._schedule, self._epoch, self._epoch + 1)
-
-    def _step(self, window: Window, first: int, last: int, rates: np.ndarray) -> int:
-        """Take the steps of some batches; return the number of the batch after them."""
-        nit = self._nit
-        before = self._w[core.X].tobytes() if nit == self._first_nit else b""
-        start = time.perf_counter()
-        done = self._take(window, first, last, rates)
-        seconds = time.perf_counter() - start
-        self._chunk = next_chunk(self._chunk, seconds / (last - first))
-        if before and self._kept[core.X].tobytes() != before:
-            raise ValueError("fun wrote into x: an objective must only read it")
-        self._undone += min(done + 1, last) - first - (self._nit - nit)
-        return done
-
-    def _compile(self) -> tuple[Callable[..., int], int, tuple[Any, ...]]:
-        """Return the compiled loop over batches, and what it takes of the objective."""
-        evaluate, count = self._evaluate, len(self.batches.arrays)
-        kinds: Any = evaluate.signature
-        args, types_of_args = evaluate.args, kinds.args[2:]
-        if evaluate.place is None:  # else the user's arguments are a tuple, the first of these
-            args, types_of_args = (args,), (types_of_args,)
-        mine, *others = args
-        types_of_mine, *types_of_others = types_of_args
-        types_of_mine = tuple(types_of_mine)
-        rest = (mine[count:], *others)
-        types_of_rest = types.Tuple((types.Tuple(types_of_mine[count:]), *types_of_others))
-        run = core.minibatch_driver(kinds, types.Tuple(types_of_mine[:count]), types_of_rest)
-        return run, address(evaluate.function, kinds), rest
-
-    def _take(self, window: Window, first: int, last: int, rates: np.ndarray) -> int:
-        """Loop over some batches, in compiled code if the objective is."""
-        arrays, records = (self._w, self._kept, self._g), (self._state, self._sums)
-        if self._driver is not None:
-            run, entry, rest = self._driver
-            where = (window.data, window.rows, self.batches.batch_size, first, last)
-            return run(entry, where, rest, arrays, *records, rates)
-        for k in range(first, last):
-            if rates.size > 0:
-                self._state["lr"] = rates[k - first]
-            start, stop = self._range(window, k)
-            batch = tuple(array[start:stop].copy() for array in window.data)
-            f = self._evaluate.function(self._w[core.X], self._g, *self._evaluate.args_with(batch))
-            if core.advance(*arrays, *records, f, stop - start) != status.RUNNING:
-                return k
-        return last
-
-    def _range(self, window: Window, k: int) -> tuple[int, int]:
-        """Return where batch `k` begins and ends in the window."""
-        size = self.batches.batch_size
-        return k * size, min((k + 1) * size, window.rows)
-
-    def _find_nonfinite(self, window: Window, k: int) -> str:
-        """Say which row of batch `k` has a value that is not finite, if one has."""
-        start, stop = self._range(window, k)
-        for i, array in enumerate(window.data):
-            part = array[start:stop]
-            wrong = np.argwhere(~np.isfinite(part))
-            if wrong.size:
-                row, *column = wrong[0]
-                origin = window.origin
-                row += start
-                row_of_data = origin + row if isinstance(origin, int) else origin[row]
-                place = ", ".join(map(str, (row_of_data, *column)))
-                return f" {self._labels[i]}[{place}] is {part[tuple(wrong[0])]}."
-        return ""
-
-    # Evaluations ---------------------------------------------------------------------------------
-
-    def _look(self, report: Callback | None) -> bool:
-        """Evaluate; return whether the run goes on."""
-        sums, patience = self._sums, self.options.patience
-        seconds = time.perf_counter() - self._since
-        loss, validation = float(sums["loss"] / sums["rows"]), math.nan
-        sums["loss"], sums["rows"] = 0.0, 0
-        if self._validate is not None:
-            validation = self._validate(self._x.copy())
-        self._log.append((self._epochs_done, loss, validation, seconds))
-        value = self._value
-        signed = -value if self.hyper.maximize else value
-        if signed < self._lowest:
-            self._lowest, self._stalled, self._lr_stalled = signed, 0, 0
-            if patience is not None:
-                self._best, self._best_epoch = self._x.copy(), self._epochs_done
-        else:
-            self._stalled, self._lr_stalled = self._stalled + 1, self._lr_stalled + 1
-        lr = self.hyper.lr
-        if isinstance(lr, schedules.plateau) and self._lr_stalled >= lr.patience:
-            self._state["lr"] *= lr.factor
-            self._lr_stalled = 0
-        told = None if self._validate is None else validation
-        fields = {"fun": value, "loss": loss, "validation_loss": told}
-        if report is not None and not report(
-            self._x, **fields, epoch=self._epochs_done, nit=self._nit
-        ):
-            self._code = status.CALLBACK
-        elif patience is not None and self._stalled >= patience:
-            self._code = status.PATIENCE
-            if self._best is None:
-                self._code = status.NONFINITE_BATCH
-                self._where = f" The validation loss is {validation}."
-        self._since = time.perf_counter()
-        return self._code == status.EPOCHS
-
-    @property
-    def _epochs_done(self) -> float:
-        return self._epoch + (self._nit - self._epoch_nit) / self.batches.steps
-
-    @property
-    def _value(self) -> float:
-        """The last validation loss, or training loss if there is no validation."""
-        if not self._log:
-            return math.nan
-        return self._log[-1][1 if self._validate is None else 2]
-
-    def result(self) -> OptimizeResult:
-        """Return what was found."""
-        w, state, sums = self._w, self._state, self._sums
-        epoch, loss, validation, seconds = np.array(self._log).reshape(-1, 4).T
-        x, fun = self._x, self._value
-        if self._best is not None:
-            x, fun = self._best, -self._lowest if self.hyper.maximize else self._lowest
-        former = {name: w[row].copy() for name, row in self._rows.items()}
-        former |= {
-            "method": self.method,
-            "nit": self._nit,
-            "averaged": int(sums["averaged"]),
-            "epoch": self._epoch,
-            "lr": float(state["lr"]),
-            "lowest": self._lowest,
-            "stalled": self._stalled,
-            "lr_stalled": self._lr_stalled,
-            "best": None if self._best is None else self._best.copy(),
-            "best_epoch": self._best_epoch,
-            "rng": generator_state(self.rng),
-        }
-        return OptimizeResult(
-            x=x.copy(),
-            fun=fun,
-            x_last=w[core.X].copy(),
-            loss=loss.copy(),
-            validation_loss=None if self._validate is None else validation.copy(),
-            epoch=epoch.copy(),
-            seconds=seconds.copy(),
-            **({} if self.options.patience is None else {"best_epoch": self._best_epoch}),
-            nit=self._nit - self._first_nit,
-            nfev=self._nit - self._first_nit + self._undone,
-            njev=self._nit - self._first_nit + self._undone,
-            state=former,
-            status=self._code,
-            success=self._code in status.SUCCESS,
-            message=status.MESSAGE[self._code] + self._where,
-        )
-
-
-def _numeric(options: dict[str, Any], method: str) -> RuleOptions:
-    """Remove the hyperparameters from `options` and return them checked."""
-    if method == "rmsprop" and "lr" not in options and options.get("preset") is None:
-        raise ValueError("lr must be given, or a preset that has one, got None")
+def _hyperparameters(options: dict[str, Any], method: str) -> RuleOptions:
+    """Return the hyperparameters among the options, checked, if there are no others."""
+    if method == "rmsprop":
+        need_lr(options, options.get("preset"))
     if isinstance(options.get("lr"), str):
         raise ValueError(f"lr must be a number or a schedule, got {options['lr']!r}")
-    return take_hyperparameters(options, method)
+    hyper = take_hyperparameters(options, method)
+    for name in options:  # that are left
+        of_a_rule = name == "preset" or any(hasattr(rule, name) for rule in RULES.values())
+        owner = f"method {method!r}" if of_a_rule else "minimize_minibatch"
+        raise TypeError(f"{name!r} is no option of {owner}")
+    return hyper
+
+
+def _check_compilable(names: list[str], arrays: tuple[np.ndarray, ...]) -> None:
+    """Raise TypeError if Numba has no type for the numbers of an array."""
+    for label, array in zip(names, arrays, strict=True):
+        if array.dtype.char not in COMPILED:
+            raise TypeError(
+                f"{label} must be of a dtype that Numba compiles for, got {array.dtype}"
+            )
 
 
 def _evaluator(fun: Any, jac: Any, args: tuple[Any, ...], x: np.ndarray) -> Evaluator:
     """Choose how the loss of a batch is evaluated."""
     if jac is not True and not callable(jac):
         raise TypeError(f"jac must be True or a callable, got {jac!r}")
-    jac = jac if callable(jac) else not isinstance(fun, Objective)
     try:
-        return evaluator(fun, jac, args, x, x, x, ReportOptions().finite_diff)
+        # There is a gradient: bounds, here x, and the kind of differences are not used
+        return evaluator(fun, jac, args, x, x, x, ReportOptions.finite_diff)
     except NumbaError as error:
         kinds = ", ".join(str(getattr(value, "dtype", type(value).__name__)) for value in args)
         error.add_note(
@@ -610,29 +302,3 @@ def _validator(
     ready = [np.ascontiguousarray(a, a.dtype.newbyteorder("=")) for a in arrays]
     evaluate, g = _evaluator(fun, jac, (*ready, *args), x), np.empty_like(x)
     return lambda x: float(evaluate(x, g))
-
-
-def _check_state(former: Any, method: str, rows: dict[str, int], w: np.ndarray) -> None:
-    """Raise if `former` is no state that a run with these accumulators can go on from."""
-    if not isinstance(former, dict) or "nit" not in former:
-        raise TypeError(f"state must be the state of a result, got {former!r:.80}")
-    missing = [name for name in STATE if name not in former]
-    if missing:
-        raise ValueError(f"state must be the state of a result, got none of {missing[0]!r}")
-    if former["method"] != method:
-        raise ValueError(f"state must be of method {method!r}, got {former['method']!r}")
-    for name in ("mean", "buffer", "average"):
-        if name in former and name not in rows:
-            raise ValueError(
-                f"state has {name!r}, for which there is no use: is it of other options?"
-            )
-    for name in rows:
-        array = np.asarray(former.get(name))
-        if array.shape != w[0].shape or array.dtype != w.dtype:
-            raise ValueError(
-                f"state[{name!r}] must be of shape {w[0].shape} and dtype {w.dtype}, "
-                f"got {array.shape} and {array.dtype}: is it of other options?"
-            )
-
-
-_NO_RATES = np.empty(0)

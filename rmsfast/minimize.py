@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -19,6 +18,7 @@ from rmsfast.objective import Evaluator, evaluator
 from rmsfast.options import DeviceOptions, ReportOptions, take
 from rmsfast.solver import Solver
 from rmsfast.threads import threads
+from rmsfast.warn import warn
 
 CHUNK_SECONDS = 0.05  # of compiled work between two looks at signals
 CHUNK = 256  # evaluations of the first such piece, at most
@@ -118,8 +118,6 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
         wrong shape, or `constraints` is not empty.
     RuntimeError
         If ``device="cuda"`` finds no GPU, driver or CUDA package; it says which.
-    NotImplementedError
-        If ``device="cuda"`` comes with ``lr="auto"``.
 
     Warns
     -----
@@ -137,20 +135,21 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     ``lr="auto"`` the RMSProp metric ``P = 1 / (sqrt(s) + eps)`` scales the
     variables, the step length is that of Barzilai and Borwein in this metric,
     a limited-memory BFGS matrix of `maxcor` corrections is built on it, and a
-    non-monotone Armijo rule safeguards the step; `rmsfast.core.solver` cites
+    non-monotone Armijo rule safeguards the step; `rmsfast.core.auto` cites
     the papers. ``maxcor=0`` keeps to RMSProp's own direction ``-lr * P * g``.
 
-    With ``device="cuda"`` and a numeric `lr` the vectors and all decisions stay
-    on the GPU; steps are launched ahead, and the host looks up every 50 ms.
-    `fun` is an `rmsfast.Objective.from_terms`, whose terms, gradient and update
-    are one pass; or, with ``jac=True``, a function ``fun(x, *args) -> (f, g)``
-    of device arrays: `x` has ``__cuda_array_interface__`` (``cupy.asarray(x)``
-    and ``torch.as_tensor(x, device="cuda")`` copy nothing), always the same
-    memory, which it must only read; `f` is a float or an array of one element
-    on the GPU, `g` an array there, of the dtype of `x`; all on the default
-    stream. It may be called some times more after the last step. Results agree
-    with the CPU's to rounding; `callback` and `return_all` copy each iterate
-    to the host.
+    With ``device="cuda"`` the vectors and all decisions stay on the GPU; steps
+    are launched ahead, and the host looks up every 50 ms. A numeric `lr` needs
+    4 to 13 vectors of the size of `x` there, ``lr="auto"`` 13 and two for each
+    of `maxcor`. `fun` is an `rmsfast.Objective.from_terms`, whose terms,
+    gradient and update are one pass with a numeric `lr`; or, with ``jac=True``,
+    a function ``fun(x, *args) -> (f, g)`` of device arrays: `x` has
+    ``__cuda_array_interface__`` (``cupy.asarray(x)`` and ``torch.as_tensor(x,
+    device="cuda")`` copy nothing), always the same memory, which it must only
+    read; `f` is a float or an array of one element on the GPU, `g` an array
+    there, of the dtype of `x`; all on the default stream. It may be called some
+    times more after the last step. Results agree with the CPU's to rounding;
+    `callback` and `return_all` copy each iterate to the host.
 
     References
     ----------
@@ -188,11 +187,7 @@ def run(
     """Minimize by one of `rmsfast.options.RULES`; the rest is as in `rmsprop`."""
     for name, value in (("hess", hess), ("hessp", hessp)):
         if value is not None:
-            warnings.warn(
-                f"Method {rule} does not use Hessian information ({name}).",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            warn(f"Method {rule} does not use Hessian information ({name}).", RuntimeWarning)
     if constraints is not None and not (isinstance(constraints, (tuple, list)) and not constraints):
         raise ValueError(f"constraints must be empty: {rule} has no constraints, got {constraints}")
     if not isinstance(args, tuple):

@@ -340,6 +340,9 @@ def evaluator(
             return _compiled_difference(fun, args, lower, upper, x0, finite_diff)
         except _DisabledError:
             pass  # called from Python it finds the signature that fits
+        except TypeError as error:
+            _hint_at_objective(error, fun, args)
+            raise
     if callable(jac):
         return Evaluator(_python_separate, (fun, jac, args), None, place=2)
     if jac:
@@ -348,13 +351,34 @@ def evaluator(
     real = _check_complex_value if finite_diff == "cs" else check_value
 
     def checked(x: np.ndarray, *args: Any) -> Any:
-        return real(fun(x.copy(), *args))
+        return real(_call(fun, x, args))
 
     counts = _difference_counts(points, lower, upper)
     return Evaluator(gradient, (lower, upper, checked, args), None, *counts, points=points)
 
 
 # Python objectives: each sees a copy of x, and its answers are checked -------------------------
+
+
+def _call(fun: Callable[..., Any], x: np.ndarray, args: tuple[Any, ...]) -> Any:
+    try:
+        return fun(x.copy(), *args)
+    except TypeError as error:
+        _hint_at_objective(error, fun, args)
+        raise
+
+
+def _hint_at_objective(error: TypeError, fun: Any, args: tuple[Any, ...]) -> None:
+    """Note what may be meant if `fun` takes exactly one argument more than x and `args`."""
+    try:
+        signature = inspect.signature(fun)
+        signature.bind(None, None, *args)
+    except (TypeError, ValueError):  # it takes others, or does not tell
+        return
+    try:
+        signature.bind(None, *args)
+    except TypeError:
+        error.add_note("If fun(x, g, ...) writes its gradient into g, give rmsfast.Objective(fun).")
 
 
 def check_value(f: Any, name: str = "fun") -> float:
@@ -395,13 +419,13 @@ def write_gradient(g: np.ndarray, gradient: Any) -> None:
 def _python_separate(
     x: np.ndarray, g: np.ndarray, fun: Callable[..., Any], jac: Callable[..., Any], args: Any
 ) -> float:
-    f = check_value(fun(x.copy(), *args))
+    f = check_value(_call(fun, x, args))
     write_gradient(g, jac(x.copy(), *args))
     return f
 
 
 def _python_pair(x: np.ndarray, g: np.ndarray, fun: Callable[..., Any], args: Any) -> float:
-    pair = fun(x.copy(), *args)
+    pair = _call(fun, x, args)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(f"with jac=True fun must return (f, gradient), got {type(pair).__name__}")
     write_gradient(g, pair[1])

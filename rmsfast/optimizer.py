@@ -21,6 +21,7 @@ from rmsfast.options import (
     check_count,
     check_names,
     check_number,
+    need_lr,
     take,
 )
 from rmsfast.passes import COLUMNS, UNDERFLOW, Columns, Pass
@@ -138,8 +139,7 @@ class RMSProp:
         lr, self._rates = _split(lr)
         if lr is not None:
             options["lr"] = lr
-        elif preset is None:
-            raise ValueError("lr must be given, or a preset that has one, got None")
+        need_lr(options, preset)
         check_names(options)
         base = RMSPropOptions.preset(preset, **options)
         if not isinstance(groups, (list, tuple)):
@@ -596,7 +596,7 @@ class RMSProp:
             numbers[cpu.RATE] = rates[each.group]
             numbers[cpu.SCALE] = scale
             if options.bias_correction:
-                numbers[cpu.CORRECTION] = 1.0 - options.rho**t
+                numbers[cpu.CORRECTION] = options.correction(t)
             if self._extras.ema_decay is not None:
                 numbers[cpu.DECAY] = self._extras.ema_decay if t > 1 else 0.0
             each.update(xs, gs)

@@ -155,9 +155,13 @@ class RuleOptions:
             weight_decay=float(self.weight_decay),
             clip_value=math.inf if self.clip_value is None else float(self.clip_value),
             gradient_scale=1.0,
-            correction=1.0 - float(self.rho) if self.bias_correction else 1.0,
+            correction=self.correction(1),
             **{name: bool(getattr(self, name)) for name in _FLAGS},
         )
+
+    def correction(self, t: int) -> float:
+        """Return the bias correction of update `t`, counted from 1, in float64."""
+        return 1.0 - float(self.rho) ** t if self.bias_correction else 1.0
 
     @property
     def is_plain(self) -> bool:
@@ -688,6 +692,12 @@ def check_names(given: Any) -> None:
         if name not in _names(RMSPropOptions):
             known = ", ".join(field.name for field in fields(RMSPropOptions))
             raise TypeError(f"{name!r} is no hyperparameter: there are {known}")
+
+
+def need_lr(given: Any, preset: Any) -> None:
+    """Raise ValueError if there is no lr among the names `given`, and no preset."""
+    if "lr" not in given and preset is None:
+        raise ValueError("lr must be given, or a preset that has one, got None")
 
 
 def take(kind: type[T], options: dict[str, Any]) -> T:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import warnings
 from typing import Any
 
 import numba
@@ -15,6 +14,7 @@ from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
 from rmsfast import schedules
 from rmsfast.core import solver as core
 from rmsfast.core import status
+from rmsfast.core.auto import advance_auto
 from rmsfast.objective import check_value, real_dtype, write_gradient
 from rmsfast.options import (
     RuleOptions,
@@ -23,6 +23,7 @@ from rmsfast.options import (
     take,
     take_hyperparameters,
 )
+from rmsfast.warn import warn
 
 if getattr(numba.config, "DISABLE_JIT", False):
     raise ImportError("rmsfast needs Numba's compiler: unset NUMBA_DISABLE_JIT")
@@ -244,7 +245,7 @@ class Solver:
         self.options = take(SolverOptions, options)
         if options:
             names = ", ".join(options)
-            warnings.warn(f"Unknown solver options: {names}", OptimizeWarning, stacklevel=3)
+            warn(f"Unknown solver options: {names}", OptimizeWarning)
         x0 = check_start(x0)
         self.hyper.check_dtype(x0.dtype)
         lower, upper = check_bounds(bounds, x0)
@@ -386,7 +387,7 @@ class Solver:
         """
         for rate in self.rates(1):
             self.state["lr"] = rate
-        advance = core.advance_auto if self.hyper.lr == "auto" else core.advance_numeric
+        advance = advance_auto if self.hyper.lr == "auto" else core.advance_numeric
         advance(self.w, self.state, f)
 
     @property

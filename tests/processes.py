@@ -43,4 +43,4 @@ def interrupt(folder, code, *arguments):
     return out
 
 
-posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and scripts of POSIX")

@@ -8,6 +8,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,14 +57,16 @@ def ours(name):
 # Imports -----------------------------------------------------------------------------------------
 
 # The rank of each module of the core: it imports from lower ranks only.
-RANKS = {"status": 0, "digest": 0, "jit": 0.5, "rule": 1, "solver": 2, "cpu": 2, "difference": 2}
-RANKS |= {"shuffle": 2, "drivers": 3, "terms": 4, "queue": 4, "minibatch": 4, "lanes": 5}
-RANKS |= {"cuda": 0, "cuda.target": 0, "cuda.update": 3, "cuda.many": 5, "cuda.terms": 3}
+RANKS = {"status": 0, "digest": 0, "jit": 0.5, "rule": 1, "solver": 2, "auto": 2.5, "cpu": 2}
+RANKS |= {"difference": 2, "shuffle": 2, "drivers": 3, "terms": 4, "queue": 4, "minibatch": 4}
+RANKS |= {"lanes": 5}
+RANKS |= {"cuda": 0, "cuda.target": 0, "cuda.reduction": 1, "cuda.terms": 3, "cuda.update": 3}
+RANKS |= {"cuda.numeric": 4, "cuda.auto": 4, "cuda.many": 5}
 # The rank of each room: numbers, intent, conversations. Each sees those below it, and the
 # modules listed in SEES of its own rank.
 ROOMS = {"core": 0, "schedules": 1, "options": 1, "objective": 1}
 ROOMS |= {"device": 1, "device_many": 1, "device_passes": 1}
-ROOMS |= {"batches": 1, "passes": 1, "progress": 1, "threads": 1, "tree": 1}
+ROOMS |= {"batches": 1, "passes": 1, "progress": 1, "threads": 1, "tree": 1, "warn": 1}
 SEES = {
     "minimize": {"device_minimize", "solver"},
     "device_minimize": {"solver"},
@@ -71,9 +75,10 @@ SEES = {
     "checkpoint": {"solver"},
     "many": {"solver", "minimize"},
     "rivals": {"minimize"},
-    "compare": {"solver", "minimize", "rivals", "plot"},
-    "multistart": {"many", "plot", "solver"},
-    "minibatch": {"solver", "minimize"},
+    "comparison": {"solver", "minimize", "rivals", "plot"},
+    "many_starts": {"many", "plot", "solver"},
+    "minibatch": {"solver", "minimize", "training"},
+    "training": {"solver", "minimize"},
     "passes": {"options", "threads"},
     "plot": {"objectives", "solver"},
     "device_passes": {"device", "options", "passes"},
@@ -81,7 +86,8 @@ SEES = {
 }
 
 
-DRAW = {"rmsfast.multistart", "rmsfast.plot"}  # may import matplotlib, within functions
+# May import matplotlib, within functions
+DRAW = {"rmsfast.many_starts", "rmsfast.plot.curves", "rmsfast.plot.look", "rmsfast.plot.plane"}
 
 
 def room(module):
@@ -138,10 +144,57 @@ def test_nothing_imports_cuda_or_a_framework(name):  # core.cuda.target imports 
 
 
 def test_init_holds_names_only():
-    for node in tree_of("rmsfast").body:
-        assert isinstance(node, (ast.Expr, ast.ImportFrom, ast.Assign)), ast.unparse(node)
+    names = (ast.Expr, ast.Import, ast.ImportFrom, ast.Assign)
+    body = tree_of("rmsfast").body
+    (later,) = [node for node in body if isinstance(node, ast.If)]
+    for node in [*body, *later.body]:
+        assert node is later or isinstance(node, names), ast.unparse(node)
+    assert [node.name for node in later.orelse[1:]] == ["__getattr__", "__dir__"]
     assert len(set(rmsfast.__all__)) == len(rmsfast.__all__)
+    assert {*rmsfast.__all__} <= {*dir(rmsfast)}
     assert all(hasattr(rmsfast, name) for name in rmsfast.__all__)
+    with pytest.raises(AttributeError, match="'rmsfast' has no attribute 'typo'"):
+        _ = rmsfast.typo
+
+
+def test_names_are_imported_later_from_where_type_checkers_find_them():
+    (later,) = [node for node in tree_of("rmsfast").body if isinstance(node, ast.If)]
+    assert ast.unparse(later.test) == "TYPE_CHECKING"
+    homes = {}
+    for node in later.body:
+        for alias in node.names:
+            homes[alias.name] = alias.name if node.module == "rmsfast" else node.module[8:]
+    assert homes == rmsfast._HOMES
+    assert {*homes} <= {*rmsfast.__all__}
+
+
+def test_no_module_hides_a_name():
+    """Else the import of the module would put it in the place of what it holds."""
+    for name in rmsfast.__all__:
+        assert f"rmsfast.{name}" not in NAMES or inspect.ismodule(getattr(rmsfast, name))
+
+
+LATER = """
+import sys
+import numba, scipy.optimize
+before = {*sys.modules}
+import rmsfast
+print(*{*sys.modules} - before)
+"""
+
+
+def test_import_leaves_for_later_what_a_first_minimization_does_without():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LATER], check=True, text=True, stdout=subprocess.PIPE
+    )
+    loaded = {*done.stdout.split()}
+    assert "rmsfast.minimize" in loaded
+    heavy = {"concurrent.futures.process", "importlib.metadata", "multiprocessing", "scipy.stats"}
+    heavy |= {"matplotlib", "numba.np.arrayobj", "numba.typed"}
+    later = {f"rmsfast.{home}" for home in rmsfast._HOMES.values()}
+    later |= {f"rmsfast.{room}" for room in ("batches", "device", "passes", "tree")}
+    later |= {f"rmsfast.core.{name}" for name in ("cpu", "cuda", "lanes", "minibatch", "queue")}
+    assert not loaded & (heavy | later)
 
 
 # Where facts stand -------------------------------------------------------------------------------

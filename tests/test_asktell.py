@@ -10,8 +10,8 @@ from scipy.optimize import OptimizeWarning, rosen, rosen_der
 
 import rmsfast
 from rmsfast import schedules
-from rmsfast.core import solver as core
 from rmsfast.core import status
+from rmsfast.core.auto import advance_auto
 
 X0 = np.tile([-1.2, 1.0], 2)
 BOUNDS = [(-2, 0.5), (-2, 2), (None, 0.9), (0, None)]
@@ -112,7 +112,7 @@ def test_checkpoint_after_the_end():
 
 
 def compiled():
-    return len(core.advance_auto.signatures)
+    return len(advance_auto.signatures)
 
 
 def test_copies_compile_nothing():

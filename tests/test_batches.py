@@ -152,6 +152,26 @@ def test_words_decide_all():
     assert (permuted(random_words(3, N)) != permuted(random_words(4, N))).mean() > 0.99
 
 
+def test_orders_of_32_and_64_bits_are_the_same(monkeypatch):
+    def drawn():
+        return batches.draw_order(np.random.default_rng(5), N)
+
+    narrow = drawn()
+    monkeypatch.setattr(batches, "INT32_ROWS", N - 1)
+    wide = drawn()
+    assert (narrow.dtype, wide.dtype) == (np.int32, np.int64)
+    assert_array_equal(narrow, wide)
+
+
+def test_rows_beyond_the_numbers_of_an_order():
+    """Those of a block far behind in a file have numbers that its order cannot hold."""
+    data = (np.arange(5.0),)
+    order = batches.draw_order(np.random.default_rng(0), 5)
+    block = batches._Block(data, 2**32, 5, order, True, None)
+    window = batches.Batches(data, True, 5, False)._gather(block, 0, 5, (np.empty(5),))
+    assert_array_equal(window.origin, 2**32 + window.data[0].astype(np.int64))
+
+
 # Each epoch visits each row once -----------------------------------------------------------------
 
 WIDTH = 4 * 8  # bytes of a row of the data below

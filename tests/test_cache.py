@@ -134,7 +134,7 @@ for lr in ("auto", 0.01):
     print(solver.ask().tolist())
 """
 EDITS = [
-    ("solver.py", "FIRST_STEP = 0.1 ", "FIRST_STEP = 0.05 "),
+    ("auto.py", "FIRST_STEP = 0.1 ", "FIRST_STEP = 0.05 "),
     ("rule.py", "u = g / denominator(v, h)", "u = 2 * g / denominator(v, h)"),
 ]
 

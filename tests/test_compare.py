@@ -11,7 +11,7 @@ from scipy.optimize import minimize, rosen, rosen_der
 
 import rmsfast
 from rmsfast import compare
-from rmsfast.compare import OURS  # the module, which the function of this name hides
+from rmsfast.comparison import OURS
 from rmsfast.objectives import penalty_1, rosenbrock, styblinski_tang
 from rmsfast.options import RULES
 

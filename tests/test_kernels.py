@@ -454,16 +454,17 @@ def test_hyper_of_a_preset(name):
 
 
 @each_dtype
-def test_bias_correction_by_t_and_by_replace(dtype):
+@pytest.mark.parametrize("rho", [0.9, np.float32(0.9)], ids=["double", "single"])
+def test_bias_correction_by_t_and_by_replace(rho, dtype):
     rng = np.random.default_rng(92)
-    options = {"bias_correction": True, "rho": 0.9}
+    options = {"bias_correction": True, "rho": rho}
     arrays, others = (Arrays(np.random.default_rng(93), 40, dtype, **options) for _ in range(2))
     first = kernels.hyper(lr=0.05, **options)
-    assert first.correction == 1 - 0.9
+    assert first.correction == 1 - float(rho)
     for t in range(1, 2 * STEPS):
         g = rng.standard_normal(40).astype(dtype)
         h = kernels.hyper(lr=0.05, t=t, **options)
-        assert h.correction == 1 - 0.9**t
+        assert h.correction == 1 - float(rho) ** t
         replaced = first._replace(correction=1 - first.rho**t)
         assert replaced == h
         kernels.update(arrays.x, g, arrays.s, arrays.m, arrays.b, h)

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import rmsfast
-from rmsfast import schedules
+from rmsfast import many, schedules
 from rmsfast.core import lanes
 from rmsfast.objectives import beale, rosenbrock
 
@@ -122,7 +122,7 @@ def test_what_lanes_cannot_do_is_solved_one_after_another(both):
 
 def test_lanes_are_for_many_steps():
     for count, expected in ((10, False), (10**5, True)):
-        problems = rmsfast.many._Problems(
+        problems = many._Problems(
             rosenbrock, np.ones((count, 2)), (), None, None, {"lr": 0.01, "maxiter": 1000}, None
         )
         assert problems.compiled

@@ -20,10 +20,10 @@ from test_many import NAMES, Each, chain, check, jit_gradient, jit_pair, jit_val
 from tqdm import auto as tqdm
 
 import rmsfast
-from rmsfast import minimize_many, schedules
+from rmsfast import many, minimize_many, schedules
 from rmsfast.core import status
 
-multiprocessing.set_forkserver_preload(["rmsfast"])  # processes start at once
+multiprocessing.set_forkserver_preload(["rmsfast.many"])  # processes start at once
 
 # Where other tests of this process have started jax, it says that forks are dangerous.
 pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
@@ -99,10 +99,8 @@ def test_threads_again_and_again():
 
 def test_default_is_numbas_number_of_threads(monkeypatch):
     started = []
-    start = rmsfast.many.start_new_thread
-    monkeypatch.setattr(
-        rmsfast.many, "start_new_thread", lambda *args: started.append(1) or start(*args)
-    )
+    start = many.start_new_thread
+    monkeypatch.setattr(many, "start_new_thread", lambda *args: started.append(1) or start(*args))
 
     def threads(workers):
         started.clear()
@@ -400,6 +398,7 @@ def test_process_that_dies(tmp_path):
 
 
 UNGUARDED = """
+from concurrent.futures.process import BrokenProcessPool
 import numpy as np, rmsfast
 
 def fun(x):
@@ -407,7 +406,7 @@ def fun(x):
 
 try:
     rmsfast.minimize_many(fun, np.ones((4, 2)), jac=True, workers=2)
-except rmsfast.many.BrokenProcessPool as error:
+except BrokenProcessPool as error:
     print(error)
 """
 

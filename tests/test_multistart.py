@@ -1,6 +1,5 @@
 """Multistart: the starts, the minima it finds, and its picture."""
 
-import importlib
 import pickle
 import runpy
 import sys
@@ -16,9 +15,8 @@ from scipy.optimize import Bounds, OptimizeResult, brentq
 from scipy.stats import kstest, qmc
 
 import rmsfast
-from rmsfast import multistart, objectives, starts
+from rmsfast import many_starts, multistart, objectives, starts
 
-module = importlib.import_module("rmsfast.multistart")  # rmsfast.multistart is the function
 BOX = [(-2.0, 6.0), (0.0, 5.0), (1e-3, 1e-2)]
 LOWER, UPPER = np.array(BOX).T
 PAIR = [(-1.0, 1.0)] * 2
@@ -336,7 +334,7 @@ def naive_clusters(x, values, tol):
 def test_clusters_are_those_of_a_naive_loop(points, tol):
     """On whole numbers, where distances are exact and many are equal to the tolerance."""
     data = np.array(points, dtype=float).reshape(-1, 3)
-    leaders, labels = module._cluster(data[:, :2], data[:, 2], float(tol))
+    leaders, labels = many_starts._cluster(data[:, :2], data[:, 2], float(tol))
     expected_leaders, expected = naive_clusters(data[:, :2], data[:, 2], tol)
     assert_array_equal(leaders, expected_leaders)
     assert_array_equal(labels, expected)
@@ -657,7 +655,7 @@ def test_picture_of_many_minima_and_failed_runs(pyplot):
     function = objectives.rastrigin
     result = multistart(function, function.bounds, 400, rng=1, maxiter=5)
     count, failed = len(result.minima), result.labels < 0
-    assert count > module.MARKS and failed.any()
+    assert count > many_starts.MARKS and failed.any()
     figure, ax = pyplot.subplots()
     assert result.plot(ax) is ax
     assert pyplot.get_fignums() == [figure.number]
@@ -665,10 +663,10 @@ def test_picture_of_many_minima_and_failed_runs(pyplot):
     assert len(np.unique(parts["starts"].get_facecolors(), axis=0)) == count
     assert_array_equal(parts["starts"].get_offsets(), result.starts[~failed])
     assert_array_equal(parts["not ended well"].get_offsets(), result.starts[failed])
-    assert_array_equal(parts["minima"].get_offsets(), result.minima[: module.MARKS])
-    assert [text.get_text() for text in ax.texts] == [str(k + 1) for k in range(module.MARKS)]
+    assert_array_equal(parts["minima"].get_offsets(), result.minima[: many_starts.MARKS])
+    assert [text.get_text() for text in ax.texts] == [str(k + 1) for k in range(many_starts.MARKS)]
     (others,) = (each for label, each in parts.items() if label.startswith("_"))
-    assert_array_equal(others.get_offsets(), result.minima[module.MARKS :])
+    assert_array_equal(others.get_offsets(), result.minima[many_starts.MARKS :])
 
 
 def test_picture_of_a_best_value_without_a_minimum(pyplot):

@@ -582,6 +582,41 @@ def test_complex_steps_need_complex_values(function):
         rmsfast.rmsprop(numba.njit(function), X0, finite_diff="cs")
 
 
+BARE = {  # an objective in place, taken for another form
+    "minimize": lambda fun, jac: minimize(fun, X0, (A,), method=rmsfast.rmsprop, jac=jac),
+    "direct": lambda fun, jac: rmsfast.rmsprop(fun, X0, (A,), jac=jac),
+    "many": lambda fun, jac: rmsfast.minimize_many(fun, [X0], (A,), jac=jac),
+    "batches": lambda fun, jac: rmsfast.minimize_minibatch(
+        fun, X0, np.ones(4), batch_size=2, epochs=1, jac=jac or True, lr=0.1
+    ),
+}
+
+
+@pytest.mark.parametrize("call", BARE.values(), ids=BARE)
+@pytest.mark.parametrize("jac", [None, True, gradient], ids=["none", "true", "gradient"])
+@pytest.mark.parametrize("fun", [in_place, jit_in_place], ids=["python", "compiled"])
+def test_objective_in_place_that_is_none(fun, jac, call):
+    """Python and Numba only count arguments."""
+    with pytest.raises(TypeError, match="argument") as caught:
+        call(fun, jac)
+    hint = "If fun(x, g, ...) writes its gradient into g, give rmsfast.Objective(fun)."
+    assert caught.value.__notes__ == [hint]
+
+
+@pytest.mark.parametrize("args", [(), (A, A, A)], ids=["too few", "too many"])
+@pytest.mark.parametrize("fun", [in_place, jit_in_place], ids=["python", "compiled"])
+def test_other_counts_of_arguments_give_no_hint(fun, args):
+    with pytest.raises(TypeError, match="argument") as caught:
+        rmsfast.rmsprop(fun, X0, args, jac=True)
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_other_errors_of_type_give_no_hint():
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        rmsfast.rmsprop(lambda x, a=1.0: a + "text", X0)
+    assert not hasattr(caught.value, "__notes__")
+
+
 @numba.cfunc(types.float64(types.float64))
 def c_of_one_number(x):
     return x

@@ -695,6 +695,22 @@ def test_animation_on_given_axes(pyplot):
     assert next(animation.new_frame_seq()) == 0
 
 
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_the_legend_of_an_animation_stays(layout, pyplot):
+    """It lies within the axes, where it covers the least of the whole paths."""
+    figure, (ax, _) = pyplot.subplots(1, 2, figsize=(9.0, 4.0), layout=layout)
+    animation = plot.animate(valley, PATHS, ax=ax)
+    places = []
+    for iteration in (0, 8, 24):
+        animation._draw_frame(iteration)
+        figure.canvas.draw()
+        assert ax.get_legend().get_title().get_text() == f"iteration {iteration}"
+        box = ax.transAxes.inverted().transform(ax.get_legend().get_window_extent())
+        assert (box > 0.0).all() and (box < 1.0).all()
+        places.append(box.round(2).tolist()[0])
+    assert places[0] == places[1] == places[2]
+
+
 def test_a_legend_covers_the_least(pyplot):
     """Curves in three of the four corners leave the fourth."""
     x = np.linspace(0.0, 1.0, 51)

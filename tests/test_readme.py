@@ -1,11 +1,15 @@
 """The README and the examples do what they say."""
 
+import dataclasses
+import inspect
 import pathlib
 import re
 import runpy
 
 import numpy as np
 import pytest
+
+import rmsfast
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,6 +34,15 @@ def test_links_lead_somewhere(link):
 def test_commands_are_one_line_each(name):
     command = re.search(rf"<!-- {name} -->\n```\n(.+)\n```", README)
     assert command, "the continuous integration reads the command from here"
+
+
+def test_options_of_mini_batches_are_listed():
+    section = README.split("### Mini-batches")[1].split("###")[0]
+    given = {*inspect.signature(rmsfast.minimize_minibatch).parameters} - {"options"}
+    own = {field.name for field in dataclasses.fields(rmsfast.options.MinibatchOptions)}
+    shared = {"fun", "x0", "args", "jac"}  # by all that minimizes
+    missing = {name for name in given | own if not re.search(rf"\b{name}\b", section)}
+    assert missing <= shared
 
 
 def test_quickstart(capsys):

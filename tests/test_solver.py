@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import rmsfast
-from rmsfast.core.solver import FIRST_STEP, WINDOW
+from rmsfast.core.auto import FIRST_STEP, WINDOW
 from rmsfast.objectives import ALL
 from rmsfast.options import RMSPropOptions
 

@@ -10,10 +10,21 @@ from numba import types
 from numba.core import cgutils
 
 from rmsfast.core import status
+from rmsfast.core.auto import advance_auto
 from rmsfast.core.jit import intrinsic, jit_inline, specialise
-from rmsfast.core.solver import STATE, G, State, X, advance_auto, advance_numeric
+from rmsfast.core.solver import STATE, G, State, X, advance_numeric
 
 RECORD = numba.from_dtype(STATE)
+
+
+def call(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    """Write the call of an objective at an address with x, g and args: its outcome, and value."""
+    _, x, g, args = signature.args
+    arguments = (x, g, *args.types)
+    prototype = context.call_conv.get_function_type(types.float64, arguments)
+    function = builder.inttoptr(values[0], prototype.as_pointer())
+    unpacked = [values[1], values[2], *cgutils.unpack_tuple(builder, values[3])]
+    return context.call_conv.call_function(builder, function, types.float64, arguments, unpacked)
 
 
 @intrinsic
@@ -24,16 +35,11 @@ def evaluate(typingctx: Any, address: Any, x: Any, g: Any, args: Any) -> Any:
     each entry of the driver: as long as the whole minimization of a small
     problem.
     """
-    arguments = (x, g, *args.types)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        convention = context.call_conv
-        prototype = convention.get_function_type(types.float64, arguments)
-        function = builder.inttoptr(values[0], prototype.as_pointer())
-        unpacked = [values[1], values[2], *cgutils.unpack_tuple(builder, values[3])]
-        outcome, f = convention.call_function(builder, function, types.float64, arguments, unpacked)
+        outcome, f = call(context, builder, signature, values)
         with cgutils.if_unlikely(builder, outcome.is_error):
-            convention.return_status_propagate(builder, outcome)
+            context.call_conv.return_status_propagate(builder, outcome)
         return f
 
     return types.float64(address, x, g, args), codegen

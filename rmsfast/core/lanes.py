@@ -45,7 +45,15 @@ from rmsfast.core.queue import (
     fetch_add,
 )
 from rmsfast.core.rule import Hyper, step, with_rates
-from rmsfast.core.solver import CYCLE, CYCLE_CHANGE, CYCLE_SHIFT, State, hyper, noise
+from rmsfast.core.solver import (
+    CYCLE,
+    State,
+    clip,
+    hyper,
+    is_cycle,
+    noise,
+    projected,
+)
 
 LANES = 32  # with 64 no faster at n = 2, and the last problems of a queue wait for more
 
@@ -213,7 +221,7 @@ def _keep(w: np.ndarray, n: int, lanes: int) -> None:
 
 @jit_inline
 def _is_cycle(w: np.ndarray, v: np.ndarray, n: int, lane: int, started: bool) -> bool:
-    """Whether a lane has come back to where it was; as in `rmsfast.core.solver.judge_step`."""
+    """Whether a lane has come back to where it was `CYCLE` steps ago."""
     shift = longest = 0.0
     for i in range(n):
         x = w[PREVIOUS * n + i, lane]
@@ -221,12 +229,8 @@ def _is_cycle(w: np.ndarray, v: np.ndarray, n: int, lane: int, started: bool) ->
         longest = max(longest, abs(w[X * n + i, lane] - x))
         w[REFERENCE * n + i, lane] = x
     f, f_best = v[F, lane], v[F_BEST, lane]
-    back = (
-        started
-        and f_best == v[CYCLE_F_BEST, lane]
-        and abs(f - v[CYCLE_F, lane]) <= CYCLE_CHANGE * abs(f)
-        and shift <= CYCLE_SHIFT * longest
-    )
+    lowered = not started or f_best != v[CYCLE_F_BEST, lane]
+    back = is_cycle(lowered, f, v[CYCLE_F, lane], shift, longest)
     v[CYCLE_F, lane] = f
     v[CYCLE_F_BEST, lane] = f_best
     return back
@@ -474,7 +478,7 @@ def driver(
             if kind.bounded:
                 if kind.maximize:
                     c_i = -c_i
-                c_i = x[i, lane] - min(max(x[i, lane] - c_i, low[i, lane]), high[i, lane])
+                c_i = projected(x[i, lane], c_i, low[i, lane], high[i, lane])
             steep |= abs(c_i) > gtol
         level = (not steep) & (f <= f_best + slack * abs(f))
         better = finite & (below | level)
@@ -518,7 +522,7 @@ def driver(
             if kind.momentum:
                 b[i, lane] = b_i
             if kind.bounded:
-                z_i = min(max(z_i, low[i, lane]), high[i, lane])
+                z_i = clip(z_i, low[i, lane], high[i, lane])
             x[i, lane] = z_i
             if kind.xtol:
                 longest = max(longest, abs(z_i - x_i))

@@ -9,7 +9,8 @@ from numba import types
 from numba.core import callconv, cgutils
 
 from rmsfast.core import status
-from rmsfast.core.drivers import RECORD, borrow
+from rmsfast.core.auto import advance_auto
+from rmsfast.core.drivers import RECORD, borrow, call
 from rmsfast.core.jit import intrinsic, jit_inline, specialise
 from rmsfast.core.solver import (
     BUFFER,
@@ -20,7 +21,6 @@ from rmsfast.core.solver import (
     G,
     State,
     X,
-    advance_auto,
     advance_numeric,
 )
 
@@ -147,15 +147,10 @@ def _forget(context: Any, builder: Any, exception: Any) -> None:
 @intrinsic
 def _attempt(typingctx: Any, address: Any, x: Any, g: Any, args: Any) -> Any:
     """Call the compiled objective at `address`: the value, and whether it raised."""
-    arguments = (x, g, *args.types)
     outcome_type = types.Tuple([types.float64, types.boolean])
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        convention = context.call_conv
-        prototype = convention.get_function_type(types.float64, arguments)
-        function = builder.inttoptr(values[0], prototype.as_pointer())
-        unpacked = [values[1], values[2], *cgutils.unpack_tuple(builder, values[3])]
-        outcome, f = convention.call_function(builder, function, types.float64, arguments, unpacked)
+        outcome, f = call(context, builder, signature, values)
         with cgutils.if_unlikely(builder, outcome.is_user_exc):
             _forget(context, builder, outcome.excinfoptr)
         return context.make_tuple(builder, outcome_type, [f, outcome.is_error])

@@ -24,8 +24,8 @@ def permutation(words: np.ndarray, order: np.ndarray) -> None:
         Random bits. The upper half of a word chooses the bucket, the lower half
         a place within one: all permutations are equally likely up to a relative
         difference of ``BUCKET / 2**32`` for each number placed.
-    order : ndarray of int64, shape (n,)
-        The permutation.
+    order : ndarray of int32 or int64, shape (n,)
+        The permutation, the same in both.
 
     References
     ----------

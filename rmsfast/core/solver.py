@@ -14,47 +14,7 @@ where it was evaluated, and so does the current one; `trial` moves to the row
 that is neither, so no point is ever copied.
 
 With a numeric learning rate each call is one step of `rmsfast.core.rule.step`.
-
-With ``lr="auto"``, for deterministic objectives, each coordinate has a scale of
-its own as in RMSProp. At a minimum the gradient vanishes and its mean square
-says nothing; so from the second step on the averages of RMSProp are taken of
-the steps and of the changes of the gradient, and the metric is the ratio of the
-root mean squares, ``P = rms(x_k - x_{k-1}) / rms(g_k - g_{k-1})``: the form of
-AdaDelta [7]_ with the secant pair of a quasi-Newton method. It does not change
-when a variable is measured in another unit.
-
-1. Without corrections (``maxcor=0``) the direction is ``d = -lr * P * g``, where
-   `lr` is a Barzilai-Borwein step [1]_ in the metric P, two long ones and two
-   short ones by turns.
-2. With corrections, limited-memory BFGS [2]_ starts its two-loop recursion
-   from ``lr * P``.
-3. A trial point is accepted when its value is below the highest of the last
-   ten by the Armijo rule [3]_ [4]_; else the step is shortened by quadratic
-   interpolation. Where rounding hides the change of the value, the slope
-   decides [8]_.
-4. Bounds are kept by projection [5]_; coordinates at a bound that the gradient
-   pushes outwards are held [6]_.
-
-References
-----------
-.. [1] J. Barzilai and J. M. Borwein, "Two-point step size gradient methods",
-   IMA Journal of Numerical Analysis 8 (1988), 141-148.
-.. [2] J. Nocedal, "Updating quasi-Newton matrices with limited storage",
-   Mathematics of Computation 35 (1980), 773-782.
-.. [3] L. Grippo, F. Lampariello and S. Lucidi, "A nonmonotone line search
-   technique for Newton's method", SIAM J. Numer. Anal. 23 (1986), 707-716.
-.. [4] M. Raydan, "The Barzilai and Borwein gradient method for the large scale
-   unconstrained minimization problem", SIAM J. Optim. 7 (1997), 26-33.
-.. [5] E. G. Birgin, J. M. Martinez and M. Raydan, "Nonmonotone spectral
-   projected gradient methods on convex sets", SIAM J. Optim. 10 (2000),
-   1196-1211.
-.. [6] D. P. Bertsekas, "Projected Newton methods for optimization problems with
-   simple constraints", SIAM J. Control Optim. 20 (1982), 221-246.
-.. [7] M. D. Zeiler, "ADADELTA: an adaptive learning rate method",
-   arXiv:1212.5701, 2012.
-.. [8] W. W. Hager and H. Zhang, "A new conjugate gradient method with
-   guaranteed descent and an efficient line search", SIAM J. Optim. 16 (2005),
-   170-192, equation 4.1.
+With ``lr="auto"`` it is rmsfast.core.auto that goes on from the same rows and record.
 """
 
 import math
@@ -64,12 +24,10 @@ from typing import Any
 import numpy as np
 
 from rmsfast.core import status
-from rmsfast.core.jit import jit, jit_inline, jit_merged, jit_sum
+from rmsfast.core.jit import jit, jit_inline, jit_merged
 from rmsfast.core.rule import (
     Hyper,
-    denominator,
     descent_gradient,
-    mean_square,
     plain,
     step,
     with_rates,
@@ -122,6 +80,7 @@ STATE = np.dtype(
         # where the run stands
         ("trial", np.int64),
         ("current", np.int64),
+        ("previous", np.int64),
         ("best", np.int64),
         ("f", np.float64),
         ("f_best", np.float64),
@@ -169,17 +128,6 @@ HYPERPARAMETERS = (
 CYCLE = 100  # steps after which a limit cycle is looked for: a multiple of its usual period, two
 CYCLE_SHIFT = 1e-3  # of a step: what a cycle may move in that time
 CYCLE_CHANGE = 1e-6  # what its value may change, relatively
-
-ARMIJO = 1e-4
-FIRST_STEP = 0.1  # length of the first step in each coordinate
-SHORTEN = 0.1, 0.5  # the factor of one backtracking step lies between these
-GROW = 2.0  # of the step length where the curvature is not positive
-BLOCK = 2  # as many long Barzilai-Borwein steps, then as many short ones
-CURVATURE = 1e-12  # cosine between step and gradient change that counts as positive
-SPREAD = 1e6  # a coordinate's metric may differ by this factor from that of all
-MAX_BACKTRACKS = 40
-LINEAR = 0.75  # a rise that shrinks less than its step, by half or more, is not curvature
-STALL = 100  # iterations without a lower value or a smaller gradient
 
 
 def rows(maxcor: int) -> int:
@@ -253,6 +201,18 @@ def free_row(a: int, b: int) -> int:
     return 2
 
 
+@jit_inline
+def clip(x: float, lower: float, upper: float) -> float:
+    """Return the point within the bounds that is nearest to `x`."""
+    return min(max(x, lower), upper)
+
+
+@jit_inline
+def projected(x: float, g: float, lower: float, upper: float) -> float:
+    """Return a component of the projected gradient: what is left of the step ``-g``."""
+    return x - clip(x - g, lower, upper)
+
+
 # Numeric learning rate ---------------------------------------------------------------------------
 
 
@@ -295,7 +255,7 @@ def _step(w: np.ndarray, state: State, f: float) -> int:
         return stop_nonfinite(state)
     short = False
     if state.xtol > 0:
-        length, largest = _lengths(w, new, source)
+        length, largest = lengths(w, new, source)
         short = is_short(state, length, largest)
     shift = longest = 0.0
     if is_cycle_due(state, state.nit):
@@ -303,7 +263,7 @@ def _step(w: np.ndarray, state: State, f: float) -> int:
     return judge_step(state, f, improved, steep, short, shift, longest, noise(w, f), new)
 
 
-# The decisions on scalars: a GPU takes them too, in rmsfast.core.cuda.terms
+# The decisions on scalars: a GPU takes them too, in rmsfast.core.cuda.numeric
 
 
 @jit_inline
@@ -410,15 +370,28 @@ def judge_step(
 @jit
 def _is_back(state: State, shift: float, longest: float) -> bool:
     """Whether the run has come back to where it was `CYCLE` steps ago."""
-    back = (
-        state.nit > 0
-        and state.f_best == state.cycle_f_best
-        and abs(state.f - state.cycle_f) <= CYCLE_CHANGE * abs(state.f)
-        and shift <= CYCLE_SHIFT * longest
-    )
+    lowered = state.nit == 0 or state.f_best != state.cycle_f_best
+    back = is_cycle(lowered, state.f, state.cycle_f, shift, longest)
     state.cycle_f = state.f
     state.cycle_f_best = state.f_best
     return back
+
+
+@jit_inline
+def is_cycle(lowered: bool, f: float, f_before: float, shift: float, longest: float) -> bool:
+    """Whether value and point are back where they were `CYCLE` steps ago, and none was lower.
+
+    Parameters
+    ----------
+    lowered : bool
+        Whether the lowest value is of these steps.
+    f, f_before : float
+        The value, and that `CYCLE` steps ago.
+    shift, longest : float
+        As in `judge_step`.
+    """
+    back = abs(f - f_before) <= CYCLE_CHANGE * abs(f) and shift <= CYCLE_SHIFT * longest
+    return back and not lowered
 
 
 # The loops over the vectors
@@ -456,17 +429,11 @@ def _sweep(
         if bounded:
             if h.maximize:
                 g_i = -g_i
-            g_i = x_i - min(max(x_i - g_i, w[LOWER, i]), w[UPPER, i])
-            z_i = min(max(z_i, w[LOWER, i]), w[UPPER, i])
+            g_i = projected(x_i, g_i, w[LOWER, i], w[UPPER, i])
+            z_i = clip(z_i, w[LOWER, i], w[UPPER, i])
         w[z, i] = z_i
         steep |= abs(g_i) > gtol
     return steep, finite
-
-
-@jit_inline
-def rounding(w: np.ndarray) -> float:
-    """Relative change of a value that its own rounding explains."""
-    return 10.0 * np.finfo(w.dtype).eps
 
 
 @jit_inline
@@ -486,7 +453,7 @@ def noise_of(eps: float, f: float) -> float:
 
 
 @jit
-def _lengths(w: np.ndarray, row: int, previous: int) -> tuple[float, float]:
+def lengths(w: np.ndarray, row: int, previous: int) -> tuple[float, float]:
     """Lengths, in the maximum norm, of the step from row `previous` to `row` and of that point."""
     longest = largest = 0.0
     for i in range(w.shape[1]):
@@ -504,335 +471,3 @@ def _shift(w: np.ndarray, row: int, new: int) -> tuple[float, float]:
         longest = max(longest, abs(w[X + new, i] - w[X + row, i]))
         w[REFERENCE, i] = w[X + row, i]
     return shift, longest
-
-
-# lr="auto" ---------------------------------------------------------------------------------------
-
-
-@jit_sum
-def advance_auto(w: np.ndarray, state: State, f: float) -> int:
-    """Take the value at the trial point of a run with ``lr="auto"``.
-
-    Parameters and result are those of `advance_numeric`.
-    """
-    state.evaluations += 1
-    state.status = _judge(w, state, f)
-    return state.status
-
-
-@jit_inline
-def _judge(w: np.ndarray, state: State, f: float) -> int:
-    """Accept the trial point and go on from it, or step back."""
-    steep, square, finite = _measure(w, state)
-    finite &= math.isfinite(f)
-    if state.evaluations == 1:
-        state.best = state.current = state.trial
-        state.f = state.f_best = f
-        state.f_returned = np.inf
-        if not finite:
-            return status.NONFINITE_START
-        state.square_lowest = square
-        _restart(w, state)
-    else:
-        highest = state.window[0]
-        for k in range(1, WINDOW):
-            highest = max(highest, state.window[k])
-        slack = rounding(w) * abs(highest)
-        armijo = f <= highest + ARMIJO * state.predicted + slack
-        if not (finite and (armijo or _is_level(w, state, f))):
-            _step_back(w, state, f, finite)
-            return _propose(w, state)
-
-        state.nit += 1
-        change, size = abs(state.f - f), max(abs(state.f), abs(f), 1.0)
-        previous, state.current = state.current, state.trial
-        state.window[state.nit % WINDOW] = f
-        state.restarted = False
-        state.backtracks = 0
-        state.rise = np.inf
-        state.stalled += 1
-        if f < state.f_best - rounding(w) * abs(state.f_best) or square < state.square_lowest:
-            state.stalled = 0
-        state.square_lowest = min(state.square_lowest, square)
-        if f < state.f:
-            state.rises = False
-        state.f = f
-        if f < state.f_best or (not steep and f <= state.f_best + noise(w, f)):
-            state.f_best = f
-            state.best = state.current
-        if steep:
-            if state.ftol > 0 and change <= state.ftol * size:
-                return status.FTOL
-            if state.xtol > 0:
-                length, largest = _lengths(w, state.current, previous)
-                if is_short(state, length, largest):
-                    return status.XTOL
-            _learn(w, state, previous)
-    stalled = state.stalled >= STALL
-    if stalled or not steep:
-        level = f <= state.f_best + noise(w, f)
-        if level and not steep:
-            return status.GTOL
-        if level or not state.f_best < state.f_returned:
-            return status.INCONSISTENT if state.rises else status.LINE_SEARCH
-        # the non-monotone rule led away from the best point: lower values alone from there
-        _return_to_best(w, state)
-        state.f_returned = state.f_best
-        state.stalled = 0
-    if state.nit >= state.maxiter:
-        return status.MAXITER
-    _direct(w, state)
-    return _propose(w, state)
-
-
-@jit_inline
-def _measure(w: np.ndarray, state: State) -> tuple[bool, float, bool]:
-    """Look at the projected gradient: is it steep, its squared length, is all of it finite."""
-    x, g, lower, upper = w[X + state.trial], w[G + state.trial], w[LOWER], w[UPPER]
-    bounded, gtol = state.bounded, w.dtype.type(state.gtol)
-    steep, finite = False, True
-    square = 0.0
-    for i in range(w.shape[1]):
-        c = g[i]
-        finite &= abs(c) < np.inf
-        if bounded:
-            c = x[i] - min(max(x[i] - c, lower[i]), upper[i])
-        steep |= abs(c) > gtol
-        square += float(c) * float(c)
-    return steep, square, finite
-
-
-@jit_sum
-def _restart(w: np.ndarray, state: State) -> None:
-    """Forget everything but the current point: the first step is RMSProp's."""
-    h = hyper(state, w.dtype.type)
-    g, metric = w[G + state.current], w[METRIC]
-    for i in range(w.shape[1]):
-        metric[i] = 1 / denominator(g[i] * g[i], h)
-    w[STEPS : CHANGES + 1] = 0
-    state.window[:] = state.f
-    state.pairs = 0
-    state.lr = FIRST_STEP
-    state.rise = np.inf
-
-
-@jit_sum
-def _return_to_best(w: np.ndarray, state: State) -> None:
-    """Go on from the best point."""
-    state.current = state.best
-    state.f = state.f_best
-    _restart(w, state)
-
-
-@jit_sum
-def _learn(w: np.ndarray, state: State, previous: int) -> None:
-    """Update the metric, the step length and the memory from the step just taken."""
-    T = w.dtype.type
-    n = w.shape[1]
-    h = hyper(state, w.dtype.type)
-    slots = max(state.maxcor, 1)
-    newest = (state.newest + 1) % slots
-    x, x_old, s = w[X + state.current], w[X + previous], w[PAIRS + newest]
-    g, g_old, y = w[G + state.current], w[G + previous], w[PAIRS + slots + newest]
-    u, v, metric = w[STEPS], w[CHANGES], w[METRIC]
-    steps = changes = 0.0
-    for i in range(n):
-        s_i, y_i = x[i] - x_old[i], g[i] - g_old[i]
-        s[i] = s_i
-        y[i] = y_i
-        u_i, v_i = mean_square(u[i], s_i, h), mean_square(v[i], y_i, h)
-        u[i] = u_i if s_i != 0 else u[i]
-        v[i] = v_i if s_i != 0 else v[i]
-        steps += u[i]
-        changes += v[i]
-    if not (steps > 0 and changes > 0 and math.isfinite(changes)):
-        if state.pairs == 0:
-            state.lr *= GROW * state.alpha
-        return
-    overall = math.sqrt(steps / changes)
-    middle, lowest, highest = T(overall), T(overall / SPREAD), T(overall * SPREAD)
-    s_y = s_metric_s = y_metric_y = 0.0
-    for i in range(n):
-        p = math.sqrt(u[i] / v[i])
-        p = p if u[i] > 0 and v[i] > 0 else middle
-        p = min(max(p, lowest), highest)
-        metric[i] = p
-        s_y += s[i] * y[i]
-        s_metric_s += s[i] * s[i] / p
-        y_metric_y += y[i] * y[i] * p
-    if s_y <= CURVATURE * math.sqrt(s_metric_s * y_metric_y):
-        if state.pairs == 0:
-            state.lr *= GROW * state.alpha
-    elif state.maxcor > 0:
-        state.lr = s_y / y_metric_y
-        state.newest = newest
-        state.curvature[newest] = s_y
-        state.pairs = min(state.pairs + 1, state.maxcor)
-    else:
-        long = state.nit // BLOCK % 2 == 0
-        state.lr = s_metric_s / s_y if long else s_y / y_metric_y
-
-
-@jit_sum
-def _direct(w: np.ndarray, state: State) -> None:
-    """Write the direction; fall back on the metric alone if it does not descend."""
-    _hold(w, state)
-    if state.pairs > 0:
-        _two_loops(w, state)
-        slope = _dot(w[DIRECTION], w[G + state.current])
-        if not (slope < 0 and math.isfinite(slope)):
-            state.pairs = 0
-            _hold(w, state)
-    if state.pairs == 0:
-        _precondition(w, state)
-    state.slope = _dot(w[DIRECTION], w[G + state.current])
-    state.alpha = 1.0
-
-
-@jit_inline
-def _hold(w: np.ndarray, state: State) -> None:
-    """Start the direction with the negative gradient of the coordinates that may move."""
-    x, g, d, free = w[X + state.current], w[G + state.current], w[DIRECTION], w[FREE]
-    lower, upper, bounded = w[LOWER], w[UPPER], state.bounded
-    for i in range(w.shape[1]):
-        d[i] = -g[i]
-        if bounded:
-            outward = (x[i] <= lower[i] and g[i] >= 0) or (x[i] >= upper[i] and g[i] <= 0)
-            free[i] = 0 if outward else 1
-            d[i] = 0 if outward else -g[i]
-
-
-@jit_inline
-def _precondition(w: np.ndarray, state: State) -> None:
-    """Multiply the direction by the metric and its step length."""
-    d, metric, lr = w[DIRECTION], w[METRIC], w.dtype.type(state.lr)
-    for i in range(w.shape[1]):
-        d[i] *= lr * metric[i]
-
-
-@jit_inline
-def _dot(a: np.ndarray, b: np.ndarray) -> float:
-    total = 0.0
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
-
-
-@jit_inline
-def _add(d: np.ndarray, a: float, row: np.ndarray, free: np.ndarray, bounded: bool) -> None:
-    """Add a multiple of a row to the coordinates of the direction that may move."""
-    if bounded:
-        for i in range(d.size):
-            d[i] += a * row[i] * free[i]
-    else:
-        for i in range(d.size):
-            d[i] += a * row[i]
-
-
-@jit_sum
-def _two_loops(w: np.ndarray, state: State) -> None:
-    """Multiply the direction by the limited-memory BFGS matrix (Nocedal 1980).
-
-    With bounds, by the matrix of the coordinates that may move: the products
-    are those of the pairs restricted to them, and a pair without positive
-    curvature there is left out.
-    """
-    T = w.dtype.type
-    d, free, bounded = w[DIRECTION], w[FREE], state.bounded
-    for k in range(state.pairs):
-        j = (state.newest - k) % state.maxcor
-        s, y = w[PAIRS + j], w[PAIRS + state.maxcor + j]
-        curvature = state.curvature[j]
-        if bounded:
-            curvature = 0.0
-            for i in range(d.size):
-                curvature += s[i] * y[i] * free[i]
-        positive = curvature > np.finfo(w.dtype).eps * state.curvature[j]
-        state.inverse[j] = 1.0 / curvature if positive else 0.0
-        state.weight[j] = _dot(s, d) * state.inverse[j]
-        _add(d, T(-state.weight[j]), y, free, bounded)
-    _precondition(w, state)
-    for k in range(state.pairs - 1, -1, -1):
-        j = (state.newest - k) % state.maxcor
-        if state.inverse[j] > 0:
-            s, y = w[PAIRS + j], w[PAIRS + state.maxcor + j]
-            weight = state.weight[j] - _dot(y, d) * state.inverse[j]
-            _add(d, T(weight), s, free, bounded)
-
-
-@jit_inline
-def _step_back(w: np.ndarray, state: State, f: float, finite: bool) -> None:
-    """Shorten the step by safeguarded quadratic interpolation."""
-    shortest, longest = SHORTEN
-    factor = shortest
-    state.walled = not finite
-    if finite:
-        if _is_visible(w, state, f):
-            rise = (state.f - f) / state.predicted
-            state.rises = rise > LINEAR * state.rise
-            state.rise = max(rise, 0.0)
-        factor = -0.5 * state.predicted / (f - state.f - state.predicted)
-        factor = min(factor, longest) if factor > shortest else shortest
-    state.backtracks += 1
-    state.alpha *= factor
-
-
-@jit_inline
-def _is_visible(w: np.ndarray, state: State, f: float) -> bool:
-    """Whether the change predicted for this step is far above rounding."""
-    return -state.predicted > math.sqrt(np.finfo(w.dtype).eps) * max(abs(f), abs(state.f))
-
-
-@jit_inline
-def _is_level(w: np.ndarray, state: State, f: float) -> bool:
-    """Whether rounding hides the change of f, and the slope says that the step was good.
-
-    The approximate Wolfe condition [8]_: for a quadratic it is the Armijo rule,
-    and slopes keep their digits where values have lost them.
-    """
-    hidden = noise(w, state.f)
-    if -state.predicted > hidden or f > state.f + hidden:
-        return False
-    x, x_old, g = w[X + state.trial], w[X + state.current], w[G + state.trial]
-    slope = 0.0
-    for i in range(w.shape[1]):
-        slope += g[i] * (x[i] - x_old[i])
-    return slope <= (2.0 * ARMIJO - 1.0) * state.predicted
-
-
-@jit_sum
-def _propose(w: np.ndarray, state: State) -> int:
-    """Write the next trial point; where no step leads on, start afresh, then stop."""
-    if state.evaluations >= state.max_evaluations:
-        return status.MAXFUN
-    if state.backtracks <= MAX_BACKTRACKS and _move(w, state):
-        return status.RUNNING
-    if state.restarted:
-        if state.walled:
-            return status.NONFINITE
-        return status.INCONSISTENT if state.rises else status.LINE_SEARCH
-    _return_to_best(w, state)
-    _direct(w, state)
-    state.restarted = True
-    state.backtracks = 0
-    return status.RUNNING if _move(w, state) else status.LINE_SEARCH
-
-
-@jit_inline
-def _move(w: np.ndarray, state: State) -> bool:
-    """Write the point `alpha` along the direction; return whether it differs from the current."""
-    state.trial = free_row(state.current, state.best)
-    x, g, new, d = w[X + state.current], w[G + state.current], w[X + state.trial], w[DIRECTION]
-    lower, upper, bounded = w[LOWER], w[UPPER], state.bounded
-    alpha = w.dtype.type(state.alpha)
-    moved = False
-    predicted = 0.0
-    for i in range(w.shape[1]):
-        z = x[i] + alpha * d[i]
-        if bounded:
-            z = min(max(z, lower[i]), upper[i])
-        new[i] = z
-        moved |= z != x[i]
-        predicted += g[i] * (z - x[i])
-    state.predicted = predicted if bounded else state.alpha * state.slope
-    return moved

@@ -22,7 +22,7 @@ from rmsfast.core.rule import (
     with_lr,
 )
 from rmsfast.kernels import cuda as cuda
-from rmsfast.options import RMSPropOptions, check_count, check_names, check_number
+from rmsfast.options import RMSPropOptions, check_count, check_names, check_number, need_lr
 
 __all__ = [
     "Hyper",
@@ -115,9 +115,7 @@ def hyper(
     t = check_count("t", t, 1)
     if lr is not None:
         hyperparameters["lr"] = check_number("lr", lr, 0.0, low_open=True)
-    elif preset is None:
-        raise ValueError("lr must be given, or a preset that has one, got None")
-    h = RMSPropOptions.preset(preset, **hyperparameters).hyper()
+    need_lr(hyperparameters, preset)
+    options = RMSPropOptions.preset(preset, **hyperparameters)
     scale = check_number("gradient_scale", gradient_scale, 0.0)
-    correction = 1.0 - h.rho**t if h.bias_correction else 1.0
-    return h._replace(gradient_scale=scale, correction=correction)
+    return options.hyper()._replace(gradient_scale=scale, correction=options.correction(t))

@@ -27,10 +27,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rmsfast.core import status
+from rmsfast.core.auto import advance_auto
 from rmsfast.core.cuda.target import device_function, target
 from rmsfast.core.queue import DONE, TAKEN, Found, Problems, Start, begin, write_down
 from rmsfast.core.queue import STATUS as CODE
-from rmsfast.core.solver import STATE, G, X, advance_auto, advance_numeric
+from rmsfast.core.solver import STATE, G, X, advance_numeric
 
 cuda: Any = target()  # the simulator looks for it among the names of this module
 

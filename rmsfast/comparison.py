@@ -15,7 +15,8 @@ from scipy.optimize import OptimizeResult, OptimizeWarning, minimize, show_optio
 from rmsfast.minimize import rmsprop
 from rmsfast.objective import Objective
 from rmsfast.options import check_number
-from rmsfast.plot import convergence, lowest_known
+from rmsfast.plot import convergence
+from rmsfast.plot.given import lowest_known
 from rmsfast.rivals import adagrad, gradient_descent, momentum
 from rmsfast.solver import check_bounds, check_start
 
@@ -102,18 +103,18 @@ class Comparison:
     minimum: float | None
 
     def __repr__(self) -> str:
-        known = self.minimum is not None
-        head = ["method", "fun", *(["fun - minimum"] if known else [])]
-        cells = [[*head, "nit", "nfev", "seconds", "message"]]
+        cells = [["method", "fun", "nit", "nfev", "seconds", "message"]]
         for row in self.rows:
-            numbers = [f"{row.fun:.6g}"]
-            if self.minimum is not None:
-                numbers.append(f"{row.fun - self.minimum:.2g}")
-            counts = ["-" if row.nit is None else f"{row.nit}", f"{row.nfev}", f"{row.seconds:.3g}"]
+            nit = "-" if row.nit is None else f"{row.nit}"
+            numbers = [f"{row.fun:.6g}", nit, f"{row.nfev}", f"{row.seconds:.3g}"]
             message = row.message
             if len(message) > MESSAGE_WIDTH:
                 message = message[: MESSAGE_WIDTH - 3] + "..."
-            cells.append([row.label, *numbers, *counts, message])
+            cells.append([row.label, *numbers, message])
+        if self.minimum is not None:
+            distances = [f"{row.fun - self.minimum:.2g}" for row in self.rows]
+            for line, distance in zip(cells, ["fun - minimum", *distances], strict=True):
+                line.insert(2, distance)
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = []
         for label, *numbers, message in cells:
@@ -250,9 +251,17 @@ def compare(
     for label, method, chosen in entries:
         result, nfev = problem.record(method, chosen)
         results[label] = result
-        row = (result.get("nit"), nfev, problem.seconds(method, chosen), result.get("status"))
-        success, text = bool(result.get("success")), str(result.get("message", ""))
-        rows.append(Row(label, np.asarray(result.fun).item(), *row, success, text))
+        row = Row(
+            label,
+            fun=np.asarray(result.fun).item(),
+            nit=result.get("nit"),
+            nfev=nfev,
+            seconds=problem.seconds(method, chosen),
+            status=result.get("status"),
+            success=bool(result.get("success")),
+            message=str(result.get("message", "")),
+        )
+        rows.append(row)
     return Comparison(rows, results, fun, args, minimum)
 
 
@@ -328,17 +337,6 @@ class _ReachedError(Exception):
     """A method has come to its first evaluation."""
 
 
-class _Counted:
-    """A function that counts its calls."""
-
-    def __init__(self, fun: Callable[..., Any]) -> None:
-        self.fun, self.calls = fun, 0
-
-    def __call__(self, *args: Any) -> Any:
-        self.calls += 1
-        return self.fun(*args)
-
-
 @dataclass(frozen=True)
 class _Problem:
     """What is the same for all methods."""
@@ -373,15 +371,19 @@ class _Problem:
 
     def record(self, method: Any, options: dict[str, Any]) -> tuple[OptimizeResult, int]:
         """Run a method; return its result with all iterates, and its calls of the objective."""
-        iterates = [self.x0.copy()]
+        iterates, nfev = [self.x0.copy()], 0
 
-        def note(xk: Any, *state: Any) -> None:
+        def note(xk: Any, *state: Any) -> None:  # trust-constr gives its state, too
             iterates.append(np.array(xk))
 
-        counted = _Counted(self.fun)
+        def counted(*args: Any) -> Any:
+            nonlocal nfev
+            nfev += 1
+            return self.fun(*args)
+
         result = self._minimize(counted, self.jac, method, options, callback=note)
         result.allvecs = iterates
-        return result, counted.calls
+        return result, nfev
 
     def seconds(self, method: Any, options: dict[str, Any]) -> float:
         """Wall time of a run, when all is compiled."""
@@ -398,7 +400,11 @@ class _Problem:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".* does not use gradient", RuntimeWarning)
             return minimize(
-                *(fun, self.x0.copy(), self.args, method, jac),
+                fun,
+                self.x0.copy(),
+                self.args,
+                method,
+                jac,
                 bounds=self.bounds,
                 tol=self.tol,
                 callback=callback,
