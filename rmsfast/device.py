@@ -292,6 +292,35 @@ def as_numba(leaf: Leaf) -> Any:
     return need_gpu().from_cuda_array_interface(interface, owner=leaf.owner)
 
 
+def to_device(name: str, value: Any) -> Any:
+    """Return numbers, arrays and tuples of such as kernels take them.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls it.
+    value : object
+        Arrays in the memory of the host are copied, those on the GPU are not.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if isinstance(value, tuple):
+        fields = getattr(value, "_fields", None)
+        names = fields or [f"{name}[{i}]" for i in range(len(value))]
+        parts = [to_device(*pair) for pair in zip(names, value, strict=True)]
+        return tuple(parts) if fields is None else type(value)(*parts)
+    if is_on_gpu(value):
+        return as_numba(locate(name, value, 0, current_device()))
+    if isinstance(value, (bool, int, float, complex, np.number, np.bool_)):
+        return value
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return need_gpu().to_device(np.asarray(value, order="C"))
+    raise TypeError(f"{name} must be a number, an array or a tuple of such, got {type(value)}")
+
+
 def _device_of(array: Any) -> int | None:
     """Return the number of the device that an array is on, None if it does not say."""
     if hasattr(array, "__dlpack_device__"):

@@ -14,6 +14,7 @@ from numba.core.errors import NumbaError
 from rmsfast.core import queue
 from rmsfast.core.cuda import many as device
 from rmsfast.core.cuda.target import SIMULATED
+from rmsfast.device import to_device
 
 cuda = device.cuda
 
@@ -81,12 +82,12 @@ def solve(
         launch = kernel[-(-size // block), block]
     evaluations = asked = steps = FIRST
     begin, counters = start(steps), np.zeros(3, np.int64)
-    on_device: Any = _on_device(found)
+    on_device: Any = to_device("found", found)
     counted = cuda.to_device(counters)
     shared = device.Shared(
-        args=_on_device(args),
-        problems=_on_device(problems),
-        start=_on_device(_in_words(begin)),
+        args=to_device("args", args),
+        problems=to_device("problems", problems),
+        start=to_device("start", _in_words(begin)),
         counters=counted,
         threads=_threads(shape, dtype, size),
         found=on_device,
@@ -112,7 +113,7 @@ def solve(
             if begin.rates.size > 0 and asked > steps:
                 steps = 8 * asked
                 begin = start(steps)
-                shared = shared._replace(start=_on_device(_in_words(begin)))
+                shared = shared._replace(start=to_device("start", _in_words(begin)))
     for here, there in zip(found, on_device, strict=True):
         there.copy_to_host(here)
     return bool(counters[device.LACK] == 0)
@@ -134,17 +135,3 @@ def _thread_count(count: int, work: int) -> int:
 def _in_words(start: queue.Start) -> queue.Start:
     """Return `start` with the record as words, as kernels copy it."""
     return start._replace(blank=start.blank.view(np.int64))
-
-
-def _on_device(value: Any) -> Any:
-    """Copy arrays, and those in tuples, to the GPU."""
-    if isinstance(value, tuple):
-        parts = [_on_device(part) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    if isinstance(value, np.ndarray):
-        return cuda.to_device(np.asarray(value, order="C"))
-    if isinstance(value, (int, float, complex, np.number, np.bool_)):
-        return value
-    raise TypeError(
-        f"args must be numbers, arrays or tuples of these with device='cuda', got {value!r}"
-    )

@@ -65,7 +65,7 @@ RANKS |= {"cuda.numeric": 4, "cuda.auto": 4, "cuda.many": 5}
 # The rank of each room: numbers, intent, conversations. Each sees those below it, and the
 # modules listed in SEES of its own rank.
 ROOMS = {"core": 0, "schedules": 1, "options": 1, "objective": 1}
-ROOMS |= {"device": 1, "device_many": 1, "device_passes": 1}
+ROOMS |= {"device": 1, "device_many": 1, "device_passes": 1, "device_steps": 1}
 ROOMS |= {"batches": 1, "passes": 1, "progress": 1, "threads": 1, "tree": 1, "warn": 1}
 SEES = {
     "minimize": {"device_minimize", "solver"},
@@ -82,6 +82,8 @@ SEES = {
     "passes": {"options", "threads"},
     "plot": {"objectives", "solver"},
     "device_passes": {"device", "options", "passes"},
+    "device_many": {"device"},
+    "device_steps": {"options"},
     "schedules": {"options"},
 }
 

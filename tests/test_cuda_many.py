@@ -228,7 +228,7 @@ TEXTS = {
     "Python": "fun must be an rmsfast.Objective with device='cuda'",
     "compiled": "fun must be an rmsfast.Objective with device='cuda'",
     "jac": "jac must be None or True: an Objective writes its own gradient",
-    "args": "args must be numbers, arrays or tuples of these with device='cuda', got 'a word'",
+    "args": "args[0] must be a number, an array or a tuple of such, got <class 'str'>",
 }
 
 

@@ -134,13 +134,14 @@ def array(dtype, dimensions=1):
     return types.Array(numba.from_dtype(np.dtype(dtype)), dimensions, "C")
 
 
-def run_of(T, Run=numeric.Run):
-    """The type of `numeric.Run` or `auto.Run`."""
-    whole = {"points": 2, "gradients": 2, "w": 2}
-    fields = {name: array(T, whole.get(name, 1)) for name in Run._fields}
-    fields |= {"states": array(terms.RECORD), "plan": array(np.float64)}
-    fields |= {"parts": array(np.float64, 2)}
-    return types.NamedTuple([*fields.values()], Run)
+NOTES = array(terms.NOTES)
+
+
+def run_of(T):
+    """The type of `numeric.Run`."""
+    whole = {"points": 2, "gradients": 2}
+    fields = [array(T, whole.get(name, 1)) for name in numeric.Run._fields]
+    return types.NamedTuple(fields, numeric.Run)
 
 
 def kind_of(name, T):
@@ -177,7 +178,7 @@ def count(ptx, instruction):
 def test_sweep(compile_lean, name, T, cc):
     term, grad, args = given(name, T)
     kernel = numeric.sweep_kernel(term, grad, kind_of(name, T))
-    ptx = compile_lean(kernel, (run_of(T), args), cc)
+    ptx = compile_lean(kernel, (run_of(T), NOTES, args), cc)
     width = np.dtype(T).itemsize * 8
     assert count(ptx, rf"sqrt\.rn\.f{width}") >= 1
     assert count(ptx, r"bar\.sync") >= 1
@@ -189,7 +190,7 @@ def test_a_fused_step_stores_two_words_per_variable(compile_ptx):
     """In float32: what a block measures is stored in float64, and so is told apart."""
     term, grad, args = given("plain", np.float32)
     kernel = numeric.sweep_kernel(term, grad, kind_of("plain", np.float32))
-    ptx = compile_ptx(kernel, (run_of(np.float32), args), (9, 0))
+    ptx = compile_ptx(kernel, (run_of(np.float32), NOTES, args), (9, 0))
     copies = count(ptx, r"sqrt\.rn\.f32")  # of the body of the loop
     assert count(ptx, r"st\.global\.f32") == 2 * copies > 0
 
@@ -198,7 +199,7 @@ def test_a_fused_step_stores_two_words_per_variable(compile_ptx):
 @each_dtype
 @each_kind
 def test_settle(compile_lean, name, T, cc):
-    signature = run_of(T), array(np.float64), types.int64
+    signature = NOTES, array(np.float64), types.int64
     for first, last in ((True, True), (True, False), (False, True)):
         compile_lean(numeric.settle_kernel(kind_of(name, T), first, last), signature, cc)
 
@@ -209,8 +210,8 @@ def test_settle(compile_lean, name, T, cc):
 @pytest.mark.parametrize("squares", [False, True])
 def test_norm(compile_lean, squares, name, T, cc):
     _, grad, args = given(name, T)
-    compile_lean(numeric.norm_kernel(grad, kind_of(name, T), squares), (run_of(T), args), cc)
-    ptx = compile_lean(numeric.scale_kernel(squares), (run_of(T),), cc)
+    compile_lean(numeric.norm_kernel(grad, kind_of(name, T), squares), (run_of(T), NOTES, args), cc)
+    ptx = compile_lean(numeric.scale_kernel(squares), (NOTES,), cc)
     assert count(ptx, r"sqrt\.rn\.f64") == squares
 
 
@@ -218,10 +219,9 @@ def test_norm(compile_lean, squares, name, T, cc):
 @each_dtype
 def test_the_rest(compile_lean, T, cc):
     term, grad, args = given("stepwise", T)
-    compile_lean(numeric.value_kernel(term), (run_of(T), args), cc)
+    compile_lean(numeric.value_kernel(term), (run_of(T), NOTES, args), cc)
     for F in (np.float32, np.float64):
-        states, plan = array(terms.RECORD), array(np.float64)
-        compile_lean(terms.keep_kernel(), (states, plan, array(T, 2), array(F), array(T)), cc)
+        compile_lean(terms.keep_kernel(), (NOTES, array(T, 2), array(F), array(T)), cc)
     compile_lean(terms.gradient_kernel(grad), (array(T), array(T), args), cc)
 
 
@@ -230,15 +230,15 @@ def test_the_rest(compile_lean, T, cc):
 @pytest.mark.parametrize(("stored", "bounded"), [(False, True), (True, False)])
 def test_auto(compile_lean, stored, bounded, T, cc):
     """Each kernel of a round; beyond sums a float32 run computes in float32."""
-    run, kind = run_of(T, auto.Run), auto.Kind(T, bounded, short=bounded)
+    w, kind = array(T, 2), auto.Kind(T, bounded, short=bounded)
     term, grad, args = given("stored" if stored else "plain", T)
     passes = [
-        (auto.measure_kernel(term, grad, kind), (run, args)),
-        (auto.average_kernel(T), (run,)),
-        (auto.metric_kernel(T), (run,)),
-        (auto.first_loop_kernel(T, bounded), (run, types.int64)),
-        (auto.second_loop_kernel(T, bounded), (run, types.int64)),
-        (auto.move_kernel(T, bounded, stored), (run,)),
+        (auto.measure_kernel(term, grad, kind), (w, NOTES, args)),
+        (auto.average_kernel(T), (w, NOTES)),
+        (auto.metric_kernel(T), (w, NOTES)),
+        (auto.first_loop_kernel(T, bounded), (w, NOTES, types.int64)),
+        (auto.second_loop_kernel(T, bounded), (w, NOTES, types.int64)),
+        (auto.move_kernel(T, bounded, stored), (w, NOTES, array(T))),
     ]
     for kernel, signature in passes:
         ptx = compile_lean(kernel, signature, cc)
@@ -248,12 +248,12 @@ def test_auto(compile_lean, stored, bounded, T, cc):
         if T is np.float32:
             assert count(ptx, r"(sqrt|div)\.rn\.f64") <= 2  # of scalars: bounds on the metric
     decisions = [
-        (auto.judge_kernel(kind, stored), (run,)),
-        (auto.settle_average_kernel(), (run,)),
-        (auto.settle_metric_kernel(), (run,)),
-        (auto.settle_first_loop_kernel(T, bounded), (run, types.int64)),
-        (auto.settle_second_loop_kernel(), (run, types.int64)),
-        (auto.settle_move_kernel(), (run,)),
+        (auto.judge_kernel(kind, stored), (NOTES,)),
+        (auto.settle_average_kernel(), (NOTES,)),
+        (auto.settle_metric_kernel(), (NOTES,)),
+        (auto.settle_first_loop_kernel(T, bounded), (NOTES, types.int64)),
+        (auto.settle_second_loop_kernel(), (NOTES, types.int64)),
+        (auto.settle_move_kernel(), (NOTES,)),
     ]
     for kernel, signature in decisions:
         assert count(compile_lean(kernel, signature, cc), r"bar\.sync") >= 1

@@ -24,7 +24,7 @@ from numba import types
 from rmsfast.core import rule, solver, status
 from rmsfast.core.cuda.reduction import MEASURES, SHAPE, SUMS, gather, publish
 from rmsfast.core.cuda.target import device_function, target
-from rmsfast.core.cuda.terms import F, gradient_of, value_of
+from rmsfast.core.cuda.terms import gradient_of, value_of
 from rmsfast.core.rule import Hyper
 from rmsfast.core.solver import CYCLE
 
@@ -33,9 +33,6 @@ cuda: Any = target()  # the simulator looks for it among the names of this modul
 # What a pass measures: a sum, and maxima, of which two are 0 or 1
 VALUE = 0
 UNFINITE, STEEP, LENGTH, SIZE, SHIFT = range(SUMS, MEASURES)
-# What one kernel of a step tells the next, beside F
-IMPROVED, SOURCE, TOP, SCALE = range(F + 1, F + 5)
-PLANS = F + 5
 
 
 class Kind(NamedTuple):
@@ -85,7 +82,7 @@ NUMBERS = Hyper._fields.index("bias_correction")  # the fields before are number
 
 
 class Run(NamedTuple):
-    """All that the kernels work on, on the device. What is not used has one element.
+    """The vectors of a run, on the device. What is not used has one element.
 
     Attributes
     ----------
@@ -99,12 +96,6 @@ class Run(NamedTuple):
         Where the run was `CYCLE` steps ago.
     shown : ndarray, shape (n,)
         The point to evaluate, if `Kind.stored`.
-    states : ndarray of dtype RECORD, shape (1,)
-        The scalars of the run.
-    plan : ndarray of float64, shape (PLANS,)
-        See F and IMPROVED.
-    parts : ndarray of float64, shape (MEASURES, blocks)
-        What each block measured.
     """
 
     points: Any
@@ -116,9 +107,6 @@ class Run(NamedTuple):
     upper: Any
     reference: Any
     shown: Any
-    states: Any
-    plan: Any
-    parts: Any
 
 
 _step, _descent_gradient, _free_row, _noise, _clip_factor, _clip, _projected = map(
@@ -202,8 +190,8 @@ def sweep_kernel(term: Any, grad: Any, kind: Kind) -> Any:
     Returns
     -------
     Dispatcher
-        Of a kernel ``(run, args)``. Unless it is fused it steps from the row ``plan[SOURCE]``
-        with the gradient multiplied by ``plan[SCALE]``.
+        Of a kernel ``(run, notes, args)``. Unless it is fused it steps from the row
+        ``notes.source`` with the gradient multiplied by ``notes.scale``.
     """
     T, flags, momentum, _, _, _, bounded, short, constant, stored = kind
     fused, centered, maximize = kind.fused, kind.centered, flags[-1]
@@ -211,17 +199,17 @@ def sweep_kernel(term: Any, grad: Any, kind: Kind) -> Any:
     value = value_of(term if fused else None)
     zero = T(0)
 
-    def sweep(run: Run, args: Any) -> None:
-        state = run.states[0]
+    def sweep(run: Run, notes: np.ndarray, args: Any) -> None:
+        state = notes[0]
         if state.status != status.RUNNING:
             return
         lanes = cuda.shared.array(SHAPE, types.float64)
-        source = state.trial if fused else np.int64(run.plan[SOURCE])
+        source = state.trial if fused else state.source
         count = state.evaluations + 1 if fused else state.evaluations
         new = _free_row(state.trial, state.best)
         fresh = source != state.trial  # after a plateau the momentum starts from zero
         due = constant and (count - 1) % CYCLE == 0
-        h = hyper(state, 1.0 if fused else run.plan[SCALE], count)
+        h = hyper(state, 1.0 if fused else state.scale, count)
         gtol = T(state.gtol)
         f = unfinite = steep = length = size = shift = 0.0
         x, z = run.points[source], run.points[new]
@@ -257,18 +245,18 @@ def sweep_kernel(term: Any, grad: Any, kind: Kind) -> Any:
                 shift = max(shift, np.float64(abs(x_i - run.reference[i])))
                 run.reference[i] = x_i
             i += cuda.gridsize(1)
-        publish(run.parts, lanes, (f,), (unfinite, steep, length, size, shift))
+        publish(state.parts, lanes, (f,), (unfinite, steep, length, size, shift))
 
     return cuda.jit(sweep)
 
 
 @functools.lru_cache(maxsize=64)
 def value_kernel(term: Any) -> Any:
-    """Make the kernel ``(run, args)`` that sums the terms at the trial point."""
+    """Make the kernel ``(run, notes, args)`` that sums the terms at the trial point."""
     value = value_of(term)
 
-    def values(run: Run, args: Any) -> None:
-        state = run.states[0]
+    def values(run: Run, notes: np.ndarray, args: Any) -> None:
+        state = notes[0]
         if state.status != status.RUNNING:
             return
         lanes = cuda.shared.array(SHAPE, types.float64)
@@ -278,14 +266,14 @@ def value_kernel(term: Any) -> Any:
         while i < x.size:
             f += value(i, x, args)
             i += cuda.gridsize(1)
-        publish(run.parts, lanes, (f,), (0.0,))
+        publish(state.parts, lanes, (f,), (0.0,))
 
     return cuda.jit(values)
 
 
 @functools.lru_cache(maxsize=64)
 def norm_kernel(grad: Any, kind: Kind, squares: bool) -> Any:
-    """Make the kernel ``(run, args)`` that measures the gradient to descend at ``plan[SOURCE]``.
+    """Make the kernel ``(run, notes, args)`` that measures the gradient at ``notes.source``.
 
     Parameters
     ----------
@@ -294,17 +282,17 @@ def norm_kernel(grad: Any, kind: Kind, squares: bool) -> Any:
     kind : Kind
         What is computed.
     squares : bool
-        Whether the squares of ``g / plan[TOP]`` are summed, or the largest magnitude is found.
+        Whether the squares of ``g / notes.top`` are summed, or the largest magnitude is found.
     """
     hyper, slope, T = _hyper_of(kind), _slope_of(grad, kind.T), kind.T
 
-    def norm(run: Run, args: Any) -> None:
-        state = run.states[0]
+    def norm(run: Run, notes: np.ndarray, args: Any) -> None:
+        state = notes[0]
         if state.status != status.RUNNING:
             return
         lanes = cuda.shared.array(SHAPE, types.float64)
         h = hyper(state, 1.0, 1)
-        source, top = np.int64(run.plan[SOURCE]), run.plan[TOP]
+        source, top = state.source, state.top
         total = largest = 0.0
         i = cuda.grid(1)
         while i < run.points.shape[1]:
@@ -315,7 +303,7 @@ def norm_kernel(grad: Any, kind: Kind, squares: bool) -> Any:
             elif not squares:
                 largest = max(largest, c) if c < math.inf else math.inf
             i += cuda.gridsize(1)
-        publish(run.parts, lanes, (total,), (largest,))
+        publish(state.parts, lanes, (total,), (largest,))
 
     return cuda.jit(norm)
 
@@ -336,37 +324,37 @@ def settle_kernel(kind: Kind, first: bool, last: bool) -> Any:
     Returns
     -------
     Dispatcher
-        Of a kernel ``(run, rates, begun)``, where ``rates[k]`` is the learning rate at evaluation
+        Of a kernel ``(notes, rates, begun)``, where ``rates[k]`` is the learning rate at evaluation
         number ``begun + k``, counted from zero; past the end of `rates` it stays as it is.
     """
     stored, short, eps = kind.stored, kind.short, np.finfo(kind.T).eps
 
-    def settle(run: Run, rates: np.ndarray, begun: int) -> None:
-        state, plan = run.states[0], run.plan
+    def settle(notes: np.ndarray, rates: np.ndarray, begun: int) -> None:
+        state = notes[0]
         if state.status != status.RUNNING:
             return
         lanes = cuda.shared.array(SHAPE, types.float64)
-        gather(run.parts, lanes)
+        gather(state.parts, state.blocks, lanes)
         if cuda.threadIdx.x > 0:
             return
         if first:
             state.evaluations += 1
-            f = _take_value(state, plan[F] if stored else lanes[VALUE, 0])
+            f = _take_value(state, state.value if stored else lanes[VALUE, 0])
             if not math.isfinite(f):
                 state.status = _stop_nonfinite(state)
                 return
             improved, source = _choose_source(state, f)
-            plan[IMPROVED], plan[SOURCE], plan[F], plan[SCALE] = improved, source, f, 1.0
+            state.improved, state.source, state.value, state.scale = improved, source, f, 1.0
         if last:
             code = status.RUNNING
             if lanes[UNFINITE, 0] > 0:
                 code = _stop_nonfinite(state)
             else:
-                f, length = plan[F], lanes[LENGTH, 0]
+                f, length = state.value, lanes[LENGTH, 0]
                 code = _judge_step(
                     state,
                     f,
-                    plan[IMPROVED] > 0,
+                    state.improved,
                     lanes[STEEP, 0] > 0,
                     short and _is_short(state, length, lanes[SIZE, 0]),
                     lanes[SHIFT, 0],
@@ -384,19 +372,19 @@ def settle_kernel(kind: Kind, first: bool, last: bool) -> Any:
 
 @functools.lru_cache(maxsize=2)
 def scale_kernel(squares: bool) -> Any:
-    """Make the kernel ``(run)``, of one block, that folds what `norm_kernel` measured."""
+    """Make the kernel ``(notes)``, of one block, that folds what `norm_kernel` measured."""
 
-    def scale(run: Run) -> None:
-        state, plan = run.states[0], run.plan
+    def scale(notes: np.ndarray) -> None:
+        state = notes[0]
         if state.status != status.RUNNING:
             return
         lanes = cuda.shared.array(SHAPE, types.float64)
-        gather(run.parts, lanes)
+        gather(state.parts, state.blocks, lanes)
         if cuda.threadIdx.x > 0:
             return
         if not squares:
-            plan[TOP] = lanes[UNFINITE, 0]
-        elif 0 < plan[TOP] < math.inf:
-            plan[SCALE] = _clip_factor(state.clip_norm, plan[TOP], lanes[VALUE, 0])
+            state.top = lanes[UNFINITE, 0]
+        elif 0 < state.top < math.inf:
+            state.scale = _clip_factor(state.clip_norm, state.top, lanes[VALUE, 0])
 
     return cuda.jit(scale)

@@ -51,7 +51,7 @@ def publish(parts: np.ndarray, lanes: np.ndarray, sums: Any, maxima: Any) -> Non
 
     Parameters
     ----------
-    parts : ndarray of float64, shape (MEASURES, blocks)
+    parts : ndarray of float64, shape (MEASURES, BLOCKS)
         What each block measured.
     lanes : ndarray of float64, shape SHAPE
         Memory that the block shares.
@@ -72,13 +72,13 @@ def publish(parts: np.ndarray, lanes: np.ndarray, sums: Any, maxima: Any) -> Non
 
 
 @_device
-def gather(parts: np.ndarray, lanes: np.ndarray) -> None:
-    """Fold what all blocks measured: the first thread finds it in column 0 of `lanes`."""
+def gather(parts: np.ndarray, blocks: int, lanes: np.ndarray) -> None:
+    """Fold what all `blocks` measured: the first thread finds it in column 0 of `lanes`."""
     t = cuda.threadIdx.x
     for k in range(MEASURES):
         lanes[k, t] = 0.0
     block = t
-    while block < parts.shape[1]:
+    while block < blocks:
         for k in range(SUMS):
             lanes[k, t] += parts[k, block]
         for k in range(SUMS, MEASURES):

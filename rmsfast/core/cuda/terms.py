@@ -9,13 +9,45 @@ from typing import Any
 import numpy as np
 
 from rmsfast.core import status
+from rmsfast.core.cuda.reduction import BLOCKS, MEASURES
 from rmsfast.core.cuda.target import device_function, target
 from rmsfast.core.solver import STATE
 
 cuda: Any = target()  # the simulator looks for it among the names of this module
 
-RECORD = np.dtype((np.record, STATE))  # the simulator reaches fields as Numba does
-F = 0  # where `plan`, by which the kernels of a step tell one another, has the value
+
+def _notes() -> np.dtype[Any]:
+    """Return the dtype of the record of a run, and of what its kernels tell one another."""
+    more: list[Any] = [
+        ("blocks", np.int64),  # of a pass
+        ("value", np.float64),
+        ("parts", np.float64, (MEASURES, BLOCKS)),  # what each block measured
+        # with a numeric learning rate: whether the value is the lowest, the row to step from, the
+        # largest component of the gradient to descend, the factor of that gradient
+        ("improved", np.bool_),
+        ("source", np.int64),
+        ("top", np.float64),
+        ("scale", np.float64),
+        # with lr="auto": what is to be done, the metric of all coordinates or 0 if there is none,
+        # the factor of a step of the second loop
+        ("task", np.int64),
+        ("overall", np.float64),
+        ("factor", np.float64),
+    ]
+    both: Any = np.dtype([("state", STATE), ("more", np.dtype(more, align=True))])
+    names, formats, offsets = [], [], []
+    for dtype, start in both.fields.values():
+        names += dtype.names
+        formats += [dtype[name] for name in dtype.names]
+        offsets += [start + dtype.fields[name][1] for name in dtype.names]
+    layout: Any = {"names": names, "formats": formats, "offsets": offsets}
+    # the simulator reaches fields as Numba does
+    return np.dtype((np.record, np.dtype(layout | {"itemsize": both.itemsize})))
+
+
+# A record that begins with one of dtype STATE. It is one array of a launch: each costs the host
+# 4 us, and a tuple of arrays 9 more.
+NOTES = _notes()
 
 
 def value_of(term: Any) -> Any:
@@ -64,20 +96,18 @@ def gradient_kernel(grad: Any) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def keep_kernel() -> Any:
-    """Make the kernel ``(states, plan, gradients, f, g)`` that takes in value and gradient.
+    """Make the kernel ``(notes, gradients, f, g)`` that takes in value and gradient.
 
     `f` has the shape (1,); the gradient `g` becomes the row of the trial point.
     """
 
-    def keep(
-        states: np.ndarray, plan: np.ndarray, gradients: np.ndarray, f: np.ndarray, g: np.ndarray
-    ) -> None:
-        state = states[0]
+    def keep(notes: np.ndarray, gradients: np.ndarray, f: np.ndarray, g: np.ndarray) -> None:
+        state = notes[0]
         if state.status != status.RUNNING:
             return
         i = cuda.grid(1)
         if i == 0:
-            plan[F] = f[0]
+            state.value = f[0]
         row = gradients[state.trial]
         while i < g.size:
             row[i] = g[i]
