@@ -61,7 +61,7 @@ class Leaf:
     address : int
         Of its first element.
     shape, strides : tuple of int
-        Strides in elements, zero where the length is below two.
+        Strides in elements, zero where the length is below two, or the array empty.
     dtype : numpy.dtype
         Of its elements.
     writeable : bool
@@ -93,6 +93,8 @@ class Leaf:
     @property
     def is_dense(self) -> bool:
         """Whether the elements fill one piece of memory, in whatever order."""
+        if self.size == 0:
+            return True
         expected = 1
         for stride, length in sorted(zip(self.strides, self.shape, strict=True)):
             if length > 1:
@@ -280,7 +282,8 @@ def _strides(shape: tuple[int, ...], steps: Any) -> tuple[int, ...]:
     """Return strides in elements, of C order if `steps` is None; 0 where they do not matter."""
     if steps is None:
         steps = [int(np.prod(shape[k + 1 :], dtype=np.int64)) for k in range(len(shape))]
-    return tuple(int(s) if n > 1 else 0 for s, n in zip(steps, shape, strict=True))
+    matters = [n > 1 and 0 not in shape for n in shape]
+    return tuple(int(s) if m else 0 for s, m in zip(steps, matters, strict=True))
 
 
 def _framework_stream(array: Any) -> int:

@@ -144,7 +144,7 @@ def test_rivals(name):
 
 
 ENDS = {
-    status.GTOL: (bowl, START, BOWL, {"lr": schedules.exponential(0.3, 0.7), "gtol": 0.2}),
+    status.GTOL: (bowl, BOWL[0] + 0.5, BOWL, {"lr": schedules.exponential(0.3, 0.7), "gtol": 0.2}),
     status.FTOL: (bowl, START, BOWL, {"lr": 0.01, "ftol": 0.5}),
     status.XTOL: (bowl, START, BOWL, {"lr": 0.01, "xtol": 0.3}),
     status.MAXFUN: (bowl, START, BOWL, {"lr": 0.01, "maxfun": 3}),
@@ -218,7 +218,8 @@ def test_iterates_are_those_of_the_cpu(capsys):
     for device in seen:
         found[device] = rmsfast.rmsprop(chained, START, callback=watch, device=device, **options)
         printed[device] = capsys.readouterr().out
-    assert printed["cpu"] == printed["cuda"]
+    for here, there in zip(*(text.split() for text in printed.values()), strict=True):
+        assert here == there or math.isclose(float(here), float(there), rel_tol=1e-12)
     assert_allclose(found["cuda"].allvecs, found["cpu"].allvecs, rtol=1e-12)
     assert len(seen["cuda"]) == 4
     for here, there in zip(*seen.values(), strict=True):

@@ -122,6 +122,7 @@ def test_everything_at_once(dtype):
     """Groups, many arrays of many shapes, clipping, averages, rates: as on the CPU."""
     rng = np.random.default_rng(3)
     shapes = {"a": (3, 5), "empty": (0, 4), "scalar": (), "long": (LONG,), "b": (2, 1, 3)}
+    shapes["empty too"] = (4, 0)
     options = {
         **{"momentum": 0.8, "nesterov": True, "centered": True, "bias_correction": True},
         **{"weight_decay": 0.02, "clip_norm": 3.0, "clip_value": 0.6, "maximize": True},
