@@ -3,6 +3,7 @@
 To import this takes the place of the CUDA driver, and of it alone. Types, code, PTX and the
 arguments of launches are those of numba-cuda; the PTX is run by `ptx`. Memory on the device holds
 no numbers at first. Nothing runs beside the host, so that what a stream must wait for is not seen.
+Tests with tensors and arrays of other libraries need a GPU all the same: those of test_interop.
 """
 
 import ctypes
@@ -26,7 +27,7 @@ class Driver:
 
     is_available, initialization_error = True, None
 
-    def __getattr__(self, name):
+    def __getattr__(self, name):  # sizes are of bytes, addresses those of the host
         assert name.startswith("cuMemcpy"), f"{name} is not emulated"
         return lambda target, source, size, *stream: ctypes.memmove(target, source, size)
 

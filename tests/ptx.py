@@ -59,7 +59,7 @@ class Function:
     def __init__(self, kind, name, parameters, body, symbols):
         self.name, self.is_kernel = name, kind == "entry"
         self.symbols = symbols | {p: f"%a{i}" for i, p in enumerate(parameters)}
-        self.lines, self.head, self.registers, self.declared = [], [], {}, {"cc"}
+        self.lines, self.head, self.registers, self.declared = [], [], {}, {"cc", "_"}
         self.is_open, self.waits, self.local, self.counter = True, [], 0, 0
         self.keeps = self.is_kernel and "bar.sync" in body
         for statement in re.sub(r"(\$?\w+):", r"\1:;", body).split(";"):
@@ -70,7 +70,7 @@ class Function:
             for i in range(count):
                 self.head += [f"%p{i} = getelementptr i64, ptr %params, i64 {i}"]
                 self.head += [f"%a{i} = load i64, ptr %p{i}"]
-            self.head += [f"%here = getelementptr i64, ptr %frame, i64 {len(self.registers) + 1}"]
+            self.head += [f"%here = getelementptr i8, ptr %frame, i64 {self._kept()}"]
             self.head += ["%local = ptrtoint ptr %here to i64", "%state = load i64, ptr %frame"]
         else:
             given = ", ".join(f"i64 %a{i}" for i in range(count))
@@ -84,7 +84,11 @@ class Function:
         result = "i64" if self.is_kernel else "void"
         lines = [f"define {result} @{name}({given}) {{", *self.head, *start, *self.lines, "}"]
         self.text = "\n".join(lines)
-        self.size = -(-(8 * (len(self.registers) + 1) + self.local) // 16) * 16
+        self.size = self._kept() + -(-self.local // 16) * 16
+
+    def _kept(self):
+        """Return how many bytes the state and the registers take, as vectors are aligned."""
+        return -(-(len(self.registers) + 1) // 2) * 16
 
     def _new(self, text):
         self.counter += 1
