@@ -17,6 +17,18 @@ hypothesis.settings.register_profile("rmsfast", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("rmsfast")
 
 
+def pytest_addoption(parser):
+    """Let the tests of a GPU run without one."""
+    text = "run tests of the GPU on this processor, by the code that numba-cuda compiles"
+    parser.addoption("--emulated", action="store_true", help=text)
+
+
+def pytest_sessionstart(session):
+    """Take the place of the CUDA driver, once Numba may be imported."""
+    if session.config.getoption("emulated"):
+        import emulated  # noqa: F401
+
+
 def pytest_configure(config):
     """Send Numba's cache to a directory that the tests own; draw without a screen.
 

@@ -294,7 +294,7 @@ def test_device_is_checked():
 
 # Compiled for real --------------------------------------------------------------------------------
 
-CAPABILITIES = (7, 5), (9, 0), (10, 0)
+CAPABILITIES = (7, 5), (8, 0), (9, 0), (10, 0)
 F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
 
 

@@ -103,7 +103,7 @@ print("done")
 
 # Compiled without a GPU: the simulator does not type-check ---------------------------------------
 
-CAPABILITIES = [(7, 5), (9, 0), (10, 0)]  # NVVM compiles for the last by another way
+CAPABILITIES = [(7, 5), (8, 0), (9, 0), (10, 0)]  # NVVM compiles for the last by another way
 NO_FLAGS, ALL_FLAGS = (False,) * 7, (True,) * 7
 KINDS = {  # the switches after T and flags
     "plain": (NO_FLAGS, False, False, False, False, False, False, False, False),

@@ -20,7 +20,7 @@ DTYPES = {  # of parameters -> what is computed in
     np.float32: np.float32,
     np.float16: np.float32,
 }
-CAPABILITIES = [(7, 5), (9, 0), (10, 0)]  # NVVM compiles for the last by another way
+CAPABILITIES = [(7, 5), (8, 0), (9, 0), (10, 0)]  # NVVM compiles for the last by another way
 INTEGER = types.int64
 FLAGS = {"lr_array": True, "averaged": True}
 

@@ -41,8 +41,8 @@ def _notes() -> np.dtype[Any]:
         formats += [dtype[name] for name in dtype.names]
         offsets += [start + dtype.fields[name][1] for name in dtype.names]
     layout: Any = {"names": names, "formats": formats, "offsets": offsets}
-    # the simulator reaches fields as Numba does
-    return np.dtype((np.record, np.dtype(layout | {"itemsize": both.itemsize})))
+    # a record, whose fields the simulator reaches as Numba does; aligned, or Numba reads by bytes
+    return np.dtype((np.record, np.dtype(layout | {"itemsize": both.itemsize}, align=True)))
 
 
 # A record that begins with one of dtype STATE. It is one array of a launch: each costs the host
