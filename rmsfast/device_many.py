@@ -19,9 +19,10 @@ from rmsfast.device import to_device
 cuda = device.cuda
 
 BLOCK = 128  # threads of a block
-# Threads of a multiprocessor at most: the kernels' registers leave room for 640 to 1024 with local
-# work arrays, and each thread has 2 to 5 kB in its caches. (Not measured.)
-PER_MULTIPROCESSOR = 512
+# Threads of a multiprocessor at most. With local work arrays registers leave room for 640 to 1024,
+# but each thread has 2 to 5 kB in its caches; with columns the registers leave room for 256 to 384,
+# and further threads would wait. (By ptxas for capability 9.0. Times are not measured.)
+PER_MULTIPROCESSOR = {True: 512, False: 256}  # whether work arrays are local
 WORK_BYTES = 2**31  # of the work arrays of all threads
 LAUNCH_SECONDS = 0.05  # of one launch, between half and twice that: Ctrl-C waits for its end
 FIRST = 16  # evaluations of the first launch
@@ -73,9 +74,9 @@ def solve(
     """
     count, n = problems.x0s.shape
     shape, dtype = (rows, n), problems.x0s.dtype
-    size = _thread_count(count, rows * n * dtype.itemsize)
-    block = min(size, BLOCK)
     local = device.is_local(shape, dtype)
+    size = _thread_count(count, rows * n * dtype.itemsize, local)
+    block = min(size, BLOCK)
     kernel = device.kernel(fun, own, auto, shape if local else None, dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Grid size")  # few problems are no mistake
@@ -126,10 +127,10 @@ def _threads(shape: tuple[int, int], dtype: np.dtype[Any], size: int) -> device.
     return device.Threads(w, words, cuda.to_device(np.full((size, 2), (-1, 0), np.int64)))
 
 
-def _thread_count(count: int, work: int) -> int:
-    """Return how many threads share `count` problems, with `work` bytes for each."""
+def _thread_count(count: int, work: int, local: bool) -> int:
+    """Return how many threads share `count` problems, with `work` bytes, local or not, for each."""
     processors = 1 if SIMULATED else cuda.get_current_device().MULTIPROCESSOR_COUNT
-    return max(1, min(count, processors * PER_MULTIPROCESSOR, WORK_BYTES // work))
+    return max(1, min(count, processors * PER_MULTIPROCESSOR[local], WORK_BYTES // work))
 
 
 def _in_words(start: queue.Start) -> queue.Start:

@@ -300,7 +300,8 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "cuda_rosenbrock.py"
 IN_SIMULATOR = """
 import runpy, sys
 example = runpy.run_path(sys.argv[1])
-example["main"](["--n", "4", "--steps", "6", "--compared", "3"])
+example["AUTO"]["maxiter"] = 6
+example["main"](["--n", "4", "--steps", "6"])
 """
 
 NO_GPU = """
@@ -314,11 +315,12 @@ except SystemExit as end:
 """
 
 
-def test_the_example_descends(run_python):
+def test_the_example_finds_what_the_cpu_finds(run_python):
     printed = run_python(IN_SIMULATOR, EXAMPLE, **SIMULATOR)
-    assert "6 steps of " in printed
-    distance = re.search(r"after 3 steps they differ by (\S+)", printed)
-    assert float(distance[1]) < 1e-12
+    distances = re.findall(r"the points found differ by (\S+)", printed)
+    assert len(distances) == 2
+    assert all(float(distance) < 1e-12 for distance in distances)
+    assert re.findall(r"(\d+) evaluations of", printed) == ["7", "7"]
 
 
 def test_the_example_ends_with_a_sentence_where_there_is_no_gpu(run_python):
