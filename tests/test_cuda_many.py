@@ -145,7 +145,7 @@ def simulate(file):
     from rmsfast import device_many
 
     # three threads for seven problems, in many short launches
-    device_many.PER_MULTIPROCESSOR, device_many.BLOCK = 3, 2
+    device_many.PER_MULTIPROCESSOR, device_many.BLOCK = {True: 3, False: 3}, 2
     device_many.FIRST, device_many.LAUNCH_SECONDS = 5, 0.001
     found = {name: on_device(case) for name, case in CASES.items()}
     for name, case in FAULTS.items():
