@@ -12,7 +12,7 @@ from rmsfast.core.cuda import terms
 from rmsfast.core.cuda.target import why_not
 from rmsfast.device import as_numba, current_device, is_on_gpu, locate, to_device
 from rmsfast.device_steps import Given, auto_steps, numeric_steps, over_all, write_record
-from rmsfast.objective import Terms, as_given, check_value
+from rmsfast.objective import Objective, as_given, check_value
 from rmsfast.solver import Solver
 
 cuda = terms.cuda
@@ -26,7 +26,7 @@ class DeviceSolver(Solver):
     rule : str
         One of `rmsfast.options.RULES`.
     fun : Objective or callable
-        A sum of terms, or, with ``jac=True``, a function of device arrays.
+        One that has `terms`, or, with ``jac=True``, a function of device arrays.
     x0 : array_like, shape (n,)
         The start.
     args : tuple
@@ -63,11 +63,13 @@ class DeviceSolver(Solver):
         fun, jac = as_given(fun, jac)
         if callable(jac):
             raise TypeError("jac must be None or True with device='cuda'")
-        self._terms = fun if isinstance(fun, Terms) else None
-        if self._terms is None and not (callable(fun) and jac is not None and jac):
+        whole = isinstance(fun, Objective)
+        self._terms = fun.terms if whole else None
+        if self._terms is None and (whole or not (callable(fun) and jac)):
             raise TypeError(
                 "fun must be an rmsfast.Objective.from_terms with device='cuda', or with jac=True "
                 f"a function of device arrays that returns (f, gradient), got {fun!r}"
+                f"{', which is no sum of terms' if whole else ''}"
             )
         self._fun, self._args = fun, args
         self._read(x0, bounds, options, rule)

@@ -127,6 +127,11 @@ class Objective:
     def __repr__(self) -> str:
         return f"Objective({self.__name__})"
 
+    @property
+    def terms(self) -> Terms | None:
+        """The objective as a sum of terms, which a GPU needs; None if it is none."""
+        return None
+
     @staticmethod
     def from_terms(term: Callable[..., Any], grad: Callable[..., Any]) -> Terms:
         """Objective that is the sum of as many terms as there are variables.
@@ -200,6 +205,11 @@ class Terms(Objective):
 
     def __reduce__(self) -> Any:
         return Terms, (self.term, self.grad)
+
+    @property
+    def terms(self) -> Terms:
+        """The objective itself."""
+        return self
 
     def _evaluate(self, x: np.ndarray, g: np.ndarray, args: tuple[Any, ...]) -> Any:
         evaluate = _compiled_terms(self, args, x)

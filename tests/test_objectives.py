@@ -33,10 +33,22 @@ def points(fun, count=4):
     return [x0, *(x0 + 0.1 * (1.0 + abs(x0)) * rng.standard_normal((count, x0.size)))]
 
 
+def on_complex_numbers(function):
+    """The source of a compiled function, and of those that it calls, with NumPy as `math`."""
+    source = function.py_func
+
+    def known(value):
+        return on_complex_numbers(value) if hasattr(value, "py_func") else value
+
+    names = source.__globals__ | {"math": np}
+    names |= {name: known(names[name]) for name in source.__code__.co_names if name in names}
+    cells = tuple(types.CellType(known(cell.cell_contents)) for cell in source.__closure__ or ())
+    return types.FunctionType(source.__code__, names, closure=cells)
+
+
 def complex_step(fun, x, step=1e-30):
     """The gradient of the value alone, from the function's own source run on complex numbers."""
-    source = fun.fun.py_func
-    value = types.FunctionType(source.__code__, source.__globals__ | {"math": np})
+    value = on_complex_numbers(fun.fun)
     gradient = np.empty(x.size)
     for i in range(x.size):
         z = x.astype(complex)

@@ -2,6 +2,12 @@
 
 Each is a `Classical`: calling it at ``x`` returns ``(f, g)``, so any minimizer takes it with
 ``jac=True``. ``ALL`` holds every one of them.
+
+All can be minimized many at once on a GPU, by `rmsfast.minimize_many`. As one large problem,
+with ``options={"device": "cuda"}``, those that are sums of one term per variable, with
+`Classical.terms`: ``broyden_banded``, ``broyden_tridiagonal``, ``discrete_boundary_value``,
+``dixon_price``, ``extended_rosenbrock``, ``levy``, ``linear_full_rank``, ``powell_singular``,
+``rastrigin``, ``rosenbrock``, ``sphere``, ``styblinski_tang``, ``sum_of_squares`` and ``trid``.
 """
 
 from rmsfast.objectives._classical import Classical, Minimum

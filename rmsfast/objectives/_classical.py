@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rmsfast.core.jit import jit
-from rmsfast.objective import Objective
+from rmsfast.objective import Objective, Terms
+from rmsfast.objectives._sums import Sum
 
 FloatArray = NDArray[np.float64]
 Bounds = list[tuple[float, float]]
@@ -45,21 +46,20 @@ class Classical(Objective):
 
     Parameters
     ----------
-    fun : compiled function
+    form : compiled function or Sum
         ``fun(x, g) -> f`` writes the whole gradient at `x` into `g`; both are float64 or
-        both float32, of shape ``(n,)``.
+        both float32, of shape ``(n,)``. A `Sum` has it, and the same as terms.
     facts : Facts
         Start, minimum, bounds and allowed sizes.
     n : int
         The number of variables.
     """
 
-    def __init__(self, fun: Any, facts: Facts, n: int) -> None:
-        super().__init__(fun)
-        self.name: str = fun.__name__
+    def __init__(self, form: Any, facts: Facts, n: int) -> None:
+        super().__init__(form.fun if isinstance(form, Sum) else form)
+        self.name: str = self.fun.__name__
         self.n = n
-        self.__doc__ = fun.__doc__
-        self._facts = facts
+        self._form, self._facts = form, facts
 
     @property
     def x0(self) -> FloatArray:
@@ -92,7 +92,12 @@ class Classical(Objective):
         """
         if n not in self.sizes:
             raise ValueError(f"{self.name} has no n={n}: allowed sizes are {spoken(self.sizes)}")
-        return Classical(self.fun, self._facts, int(n))
+        return Classical(self._form, self._facts, int(n))
+
+    @property
+    def terms(self) -> Terms | None:
+        """The same by `rmsfast.Objective.from_terms`; None if it is no sum of terms."""
+        return Terms(self._form.term, self._form.grad) if isinstance(self._form, Sum) else None
 
     def __repr__(self) -> str:
         return f"<{self.name}, n={self.n}>"
@@ -168,7 +173,7 @@ def scalable(
     start: Callable[[int], ArrayLike],
     minimum: Callable[[int], tuple[ArrayLike | None, float]],
     bounds: Callable[[int], Bounds | None] = no_box,
-) -> Callable[[Callable[..., Any]], Classical]:
-    """Make the decorated ``fun(x, g) -> f`` a `Classical` of any of `sizes`, first `n`."""
+) -> Callable[[Callable[..., Any] | Sum], Classical]:
+    """Make the decorated ``fun(x, g) -> f`` or `Sum` a `Classical` of any of `sizes`, first `n`."""
     facts = Facts(sizes, start, minimum, bounds)
-    return lambda function: Classical(jit(function), facts, n)
+    return lambda form: Classical(form if isinstance(form, Sum) else jit(form), facts, n)

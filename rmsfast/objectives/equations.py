@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rmsfast.objectives._classical import UNKNOWN, FloatArray, at_least, scalable
+from rmsfast.objectives._sums import also, merged, residuals
 
 
 def _grid(n: int) -> FloatArray:
@@ -101,7 +102,8 @@ def brown_almost_linear(x: Any, g: Any) -> Any:
     start=lambda n: _grid(n) * (_grid(n) - 1.0),
     minimum=lambda n: (None, 0.0),
 )
-def discrete_boundary_value(x: Any, g: Any) -> Any:
+@residuals(before=-1.0, after=-1.0)
+def discrete_boundary_value(i: int, n: int, x: Any) -> Any:
     """Discrete boundary value function: u'' = (u + t + 1)^3 / 2, u(0) = u(1) = 0.
 
         f = sum_i (2 x_i - x_{i-1} - x_{i+1} + h^2 (x_i + t_i + 1)^3 / 2)^2
@@ -114,25 +116,9 @@ def discrete_boundary_value(x: Any, g: Any) -> Any:
     ----------
     Moré, Garbow and Hillstrom (1981), problem 28.
     """
-    n = x.size
     h = 1.0 / (n + 1)
-    f = 0.0
-    before = 0.0
-    for i in range(n):
-        after = x[i + 1] if i < n - 1 else 0.0
-        u = x[i] + (i + 1) * h + 1.0
-        r = 2.0 * x[i] - before - after + 0.5 * h * h * u * u * u
-        before = x[i]
-        f += r * r
-        g[i] = r
-    before = 0.0
-    for i in range(n):
-        after = g[i + 1] if i < n - 1 else 0.0
-        u = x[i] + (i + 1) * h + 1.0
-        r = g[i]
-        g[i] = 2.0 * (r * (2.0 + 1.5 * h * h * u * u) - before - after)
-        before = r
-    return f
+    u = x + (i + 1) * h + 1.0
+    return 2.0 * x + 0.5 * h * h * u * u * u, 2.0 + 1.5 * h * h * u * u
 
 
 @scalable(
@@ -189,7 +175,8 @@ def discrete_integral_equation(x: Any, g: Any) -> Any:
     start=lambda n: np.full(n, -1.0),
     minimum=lambda n: (None, 0.0),
 )
-def broyden_tridiagonal(x: Any, g: Any) -> Any:
+@residuals(before=-1.0, after=-2.0)
+def broyden_tridiagonal(i: int, n: int, x: Any) -> Any:
     """Broyden's tridiagonal function.
 
         f = sum_i ((3 - 2 x_i) x_i - x_{i-1} - 2 x_{i+1} + 1)^2,  x_0 = x_{n+1} = 0
@@ -200,22 +187,35 @@ def broyden_tridiagonal(x: Any, g: Any) -> Any:
     ----------
     Moré, Garbow and Hillstrom (1981), problem 30.
     """
+    return (3.0 - 2.0 * x) * x + 1.0, 3.0 - 4.0 * x
+
+
+@merged
+def _banded_residual(i: int, x: Any) -> Any:
     n = x.size
-    f = 0.0
-    before = 0.0
-    for i in range(n):
-        after = x[i + 1] if i < n - 1 else 0.0
-        r = (3.0 - 2.0 * x[i]) * x[i] - before - 2.0 * after + 1.0
-        before = x[i]
-        f += r * r
-        g[i] = r
-    before = 0.0
-    for i in range(n):
-        after = g[i + 1] if i < n - 1 else 0.0
-        r = g[i]
-        g[i] = 2.0 * (r * (3.0 - 4.0 * x[i]) - 2.0 * before - after)
-        before = r
-    return f
+    r = x[i] * (3.0 + x[i] + 5.0 * x[i] * x[i]) + 1.0  # the sum below includes j = i
+    for j in range(i - 5 if i > 5 else 0, i + 2 if i + 2 < n else n):
+        r -= x[j] * (1.0 + x[j])
+    return r
+
+
+@merged
+def _banded_slope(x: Any, r: Any, near: Any) -> Any:
+    """Return the derivative by `x`, which is in residual `r` and in those of the sum `near`."""
+    return 2.0 * (r * (2.0 + 15.0 * x * x) - (1.0 + 2.0 * x) * near)
+
+
+def _banded_term(i: int, x: Any) -> Any:
+    r = _banded_residual(i, x)
+    return r * r
+
+
+def _banded_grad(j: int, x: Any) -> Any:
+    n = x.size
+    near = 0.0
+    for i in range(j - 1 if j > 0 else 0, j + 6 if j + 6 < n else n):
+        near += _banded_residual(i, x) if i != j else 0.0
+    return _banded_slope(x[j], _banded_residual(j, x), near)
 
 
 @scalable(
@@ -224,6 +224,7 @@ def broyden_tridiagonal(x: Any, g: Any) -> Any:
     start=lambda n: np.full(n, -1.0),
     minimum=lambda n: (None, 0.0),
 )
+@also(_banded_term, _banded_grad)
 def broyden_banded(x: Any, g: Any) -> Any:
     """Broyden's banded function.
 
@@ -240,9 +241,7 @@ def broyden_banded(x: Any, g: Any) -> Any:
     n = x.size
     f = 0.0
     for i in range(n):
-        r = x[i] * (3.0 + x[i] + 5.0 * x[i] * x[i]) + 1.0  # the sum below includes j = i
-        for j in range(i - 5 if i > 5 else 0, i + 2 if i + 2 < n else n):
-            r -= x[j] * (1.0 + x[j])
+        r = _banded_residual(i, x)
         f += r * r
         g[i] = r
     before = 0.0
@@ -251,7 +250,7 @@ def broyden_banded(x: Any, g: Any) -> Any:
         near = before
         for i in range(j + 1, j + 6 if j + 6 < n else n):
             near += g[i]
-        g[j] = 2.0 * (r * (2.0 + 15.0 * x[j] * x[j]) - (1.0 + 2.0 * x[j]) * near)
+        g[j] = _banded_slope(x[j], r, near)
         before = r
     return f
 

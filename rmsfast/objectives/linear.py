@@ -11,6 +11,13 @@ from typing import Any
 import numpy as np
 
 from rmsfast.objectives._classical import at_least, scalable
+from rmsfast.objectives._sums import also, merged
+
+
+@merged
+def _square(x: Any) -> Any:
+    d = x + 1.0
+    return d * d, 2.0 * d
 
 
 @scalable(
@@ -19,6 +26,7 @@ from rmsfast.objectives._classical import at_least, scalable
     start=np.ones,
     minimum=lambda n: (np.full(n, -1.0), float(n)),
 )
+@also(term=lambda i, x: 1.0 + _square(x[i])[0], grad=lambda i, x: _square(x[i])[1])
 def linear_full_rank(x: Any, g: Any) -> Any:
     """Linear function of full rank, with m = 2 n.
 
@@ -33,11 +41,10 @@ def linear_full_rank(x: Any, g: Any) -> Any:
     ----------
     Moré, Garbow and Hillstrom (1981), problem 32.
     """
-    f = 1.0 * x.size
+    f = 1.0 * x.size  # not 1 in each term: that takes a third longer at n = 100
     for i in range(x.size):
-        d = x[i] + 1.0
-        f += d * d
-        g[i] = 2.0 * d
+        value, g[i] = _square(x[i])
+        f += value
     return f
 
 

@@ -21,6 +21,7 @@ from rmsfast.objectives._classical import (
     multiples_of,
     scalable,
 )
+from rmsfast.objectives._sums import in_fours, in_pairs
 
 
 @classical(start=(0.5, -2.0), minimum=((5.0, 4.0), 0.0))
@@ -169,7 +170,8 @@ def wood(x: Any, g: Any) -> Any:
     start=lambda n: np.tile((-1.2, 1.0), n // 2),
     minimum=lambda n: (np.ones(n), 0.0),
 )
-def extended_rosenbrock(x: Any, g: Any) -> Any:
+@in_pairs
+def extended_rosenbrock(a: Any, b: Any) -> Any:
     """Rosenbrock's function on each of n/2 separate pairs.
 
         f = sum_{i=1..n/2} 100 (x_{2i} - x_{2i-1}^2)^2 + (1 - x_{2i-1})^2
@@ -180,14 +182,9 @@ def extended_rosenbrock(x: Any, g: Any) -> Any:
     ----------
     Moré, Garbow and Hillstrom (1981), problem 21.
     """
-    f = 0.0
-    for i in range(0, x.size, 2):
-        r = x[i + 1] - x[i] * x[i]
-        s = 1.0 - x[i]
-        f += 100.0 * r * r + s * s
-        g[i] = -400.0 * x[i] * r - 2.0 * s
-        g[i + 1] = 200.0 * r
-    return f
+    r = b - a * a
+    s = 1.0 - a
+    return 100.0 * r * r + s * s, -400.0 * a * r - 2.0 * s, 200.0 * r
 
 
 @scalable(
@@ -197,7 +194,8 @@ def extended_rosenbrock(x: Any, g: Any) -> Any:
     minimum=lambda n: (np.zeros(n), 0.0),
     bounds=lambda n: [(-4.0, 5.0)] * n,
 )
-def powell_singular(x: Any, g: Any) -> Any:
+@in_fours
+def powell_singular(x1: Any, x2: Any, x3: Any, x4: Any) -> Any:
     """Powell's singular function, on each of n/4 separate quadruples.
 
         f = sum over quadruples of (x_1 + 10 x_2)^2 + 5 (x_3 - x_4)^2
@@ -209,20 +207,19 @@ def powell_singular(x: Any, g: Any) -> Any:
     ----------
     Moré, Garbow and Hillstrom (1981), problems 13 (n = 4) and 22 (extended).
     """
-    f = 0.0
-    for i in range(0, x.size, 4):
-        a = x[i] + 10.0 * x[i + 1]
-        b = x[i + 2] - x[i + 3]
-        c = x[i + 1] - 2.0 * x[i + 2]
-        d = x[i] - x[i + 3]
-        c3 = c * c * c
-        d3 = d * d * d
-        f += a * a + 5.0 * b * b + c3 * c + 10.0 * d3 * d
-        g[i] = 2.0 * a + 40.0 * d3
-        g[i + 1] = 20.0 * a + 4.0 * c3
-        g[i + 2] = 10.0 * b - 8.0 * c3
-        g[i + 3] = -10.0 * b - 40.0 * d3
-    return f
+    a = x1 + 10.0 * x2
+    b = x3 - x4
+    c = x2 - 2.0 * x3
+    d = x1 - x4
+    c3 = c * c * c
+    d3 = d * d * d
+    return (
+        a * a + 5.0 * b * b + c3 * c + 10.0 * d3 * d,
+        2.0 * a + 40.0 * d3,
+        20.0 * a + 4.0 * c3,
+        10.0 * b - 8.0 * c3,
+        -10.0 * b - 40.0 * d3,
+    )
 
 
 # Known minima by size: published to six digits, the further ones computed here.

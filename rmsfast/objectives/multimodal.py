@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rmsfast.objectives._classical import at_least, box, scalable
+from rmsfast.objectives._sums import separate
 
 
 @scalable(
@@ -19,7 +20,8 @@ from rmsfast.objectives._classical import at_least, box, scalable
     minimum=lambda n: (np.full(n, -2.903534027771177), -39.16616570377142 * n),
     bounds=box(-5.0, 5.0),
 )
-def styblinski_tang(x: Any, g: Any) -> Any:
+@separate
+def styblinski_tang(i: int, n: int, x: Any) -> Any:
     """Styblinski and Tang's function.
 
         f = sum (x_i^4 - 16 x_i^2 + 5 x_i) / 2
@@ -31,12 +33,8 @@ def styblinski_tang(x: Any, g: Any) -> Any:
     ----------
     Styblinski and Tang (1990), Neural Networks 3, 467-483.
     """
-    f = 0.0
-    for i in range(x.size):
-        x2 = x[i] * x[i]
-        f += 0.5 * (x2 * (x2 - 16.0) + 5.0 * x[i])
-        g[i] = 2.0 * x[i] * (x2 - 8.0) + 2.5
-    return f
+    x2 = x * x
+    return 0.5 * (x2 * (x2 - 16.0) + 5.0 * x), 2.0 * x * (x2 - 8.0) + 2.5
 
 
 @scalable(
@@ -46,7 +44,8 @@ def styblinski_tang(x: Any, g: Any) -> Any:
     minimum=lambda n: (np.zeros(n), 0.0),
     bounds=box(-5.12, 5.12),
 )
-def rastrigin(x: Any, g: Any) -> Any:
+@separate
+def rastrigin(i: int, n: int, x: Any) -> Any:
     """Rastrigin's function.
 
         f = sum x_i^2 + 10 (1 - cos(2 pi x_i))
@@ -59,12 +58,9 @@ def rastrigin(x: Any, g: Any) -> Any:
     Rastrigin (1974), Systems of Extremal Control; Mühlenbein, Schomisch and Born (1991),
     Parallel Computing 17, 619-632.
     """
-    f = 0.0
-    for i in range(x.size):
-        turn = 2.0 * math.pi * x[i]
-        f += x[i] * x[i] + 10.0 * (1.0 - math.cos(turn))
-        g[i] = 2.0 * x[i] + 20.0 * math.pi * math.sin(turn)
-    return f
+    turn = 2.0 * math.pi * x
+    f = x * x + 10.0 * (1.0 - math.cos(turn))
+    return f, 2.0 * x + 20.0 * math.pi * math.sin(turn)
 
 
 @scalable(
@@ -144,7 +140,8 @@ def griewank(x: Any, g: Any) -> Any:
     minimum=lambda n: (np.ones(n), 0.0),
     bounds=box(-10.0, 10.0),
 )
-def levy(x: Any, g: Any) -> Any:
+@separate
+def levy(i: int, n: int, x: Any) -> Any:
     """Levy's function.
 
         f = sin^2(pi w_1) + sum_{i<n} (w_i - 1)^2 (1 + 10 sin^2(pi w_i + 1))
@@ -158,18 +155,17 @@ def levy(x: Any, g: Any) -> Any:
     15-29; the form is that of Laguna and Marti (2005), Journal of Global Optimization 33,
     235-255.
     """
-    n = x.size
-    wave = math.sin(math.pi * (0.75 + 0.25 * x[0]))
-    f = wave * wave
-    for i in range(n - 1):
-        d = 0.25 * (x[i] - 1.0)
-        s = math.sin(math.pi * (d + 1.0) + 1.0)
-        c = math.cos(math.pi * (d + 1.0) + 1.0)
-        f += d * d * (1.0 + 10.0 * s * s)
-        g[i] = 0.5 * d * (1.0 + 10.0 * s * s) + 5.0 * math.pi * d * d * s * c
-    d = 0.25 * (x[n - 1] - 1.0)
-    s = math.sin(2.0 * math.pi * d)
-    f += d * d * (1.0 + s * s)
-    g[n - 1] = 0.5 * d * (1.0 + s * s) + math.pi * d * d * s * math.cos(2.0 * math.pi * d)
-    g[0] += 0.5 * math.pi * wave * math.cos(math.pi * (0.75 + 0.25 * x[0]))
-    return f
+    d = 0.25 * (x - 1.0)
+    if i < n - 1:
+        s, c = math.sin(math.pi * (d + 1.0) + 1.0), math.cos(math.pi * (d + 1.0) + 1.0)
+        f = d * d * (1.0 + 10.0 * s * s)
+        g = 0.5 * d * (1.0 + 10.0 * s * s) + 5.0 * math.pi * d * d * s * c
+    else:
+        s, c = math.sin(2.0 * math.pi * d), math.cos(2.0 * math.pi * d)
+        f = d * d * (1.0 + s * s)
+        g = 0.5 * d * (1.0 + s * s) + math.pi * d * d * s * c
+    if i == 0:
+        s, c = math.sin(math.pi * (d + 1.0)), math.cos(math.pi * (d + 1.0))
+        f += s * s
+        g += 0.5 * math.pi * s * c
+    return f, g

@@ -11,14 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from rmsfast.core.jit import jit
 from rmsfast.objectives._classical import at_least, box, scalable
-
-
-@jit
-def rosenbrock_term(a: float, b: float) -> float:
-    """One term of Rosenbrock's function."""
-    return 100.0 * (b - a * a) * (b - a * a) + (1.0 - a) * (1.0 - a)
+from rmsfast.objectives._sums import chained, separate
 
 
 @scalable(
@@ -28,7 +22,8 @@ def rosenbrock_term(a: float, b: float) -> float:
     minimum=lambda n: (np.ones(n), 0.0),
     bounds=box(-2.048, 2.048),
 )
-def rosenbrock(x: Any, g: Any) -> Any:
+@chained(passes=2)
+def rosenbrock(i: int, a: Any, b: Any) -> Any:
     """Rosenbrock's function, chained, as in `scipy.optimize.rosen`.
 
         f = sum_{i=1..n-1} 100 (x_{i+1} - x_i^2)^2 + (1 - x_i)^2
@@ -41,25 +36,11 @@ def rosenbrock(x: Any, g: Any) -> Any:
     Rosenbrock (1960), Computer Journal 3, 175-184; Moré, Garbow and Hillstrom (1981),
     problem 1. The box is De Jong's (1975).
     """
-    n = x.size
-    g[0] = -400.0 * x[0] * (x[1] - x[0] * x[0]) - 2.0 * (1.0 - x[0])
-    for i in range(1, n - 1):
-        left, right = x[i] - x[i - 1] * x[i - 1], x[i + 1] - x[i] * x[i]
-        g[i] = 200.0 * left - 400.0 * x[i] * right - 2.0 * (1.0 - x[i])
-    g[n - 1] = 200.0 * (x[n - 1] - x[n - 2] * x[n - 2])
-
-    # four sums at once, since each waits four cycles for its last term
-    f0 = f1 = f2 = f3 = 0.0
-    k = (n - 1) // 4
-    for i in range(k):
-        f0 += rosenbrock_term(x[i], x[i + 1])
-        f1 += rosenbrock_term(x[i + k], x[i + k + 1])
-        f2 += rosenbrock_term(x[i + 2 * k], x[i + 2 * k + 1])
-        f3 += rosenbrock_term(x[i + 3 * k], x[i + 3 * k + 1])
-    f = (f0 + f1) + (f2 + f3)
-    for i in range(4 * k, n - 1):
-        f += rosenbrock_term(x[i], x[i + 1])
-    return f
+    if i == 0:
+        return 0.0, 0.0, 0.0
+    r = b - a * a
+    s = 1.0 - a
+    return 100.0 * r * r + s * s, -400.0 * a * r - 2.0 * s, 200.0 * r
 
 
 @scalable(
@@ -69,7 +50,8 @@ def rosenbrock(x: Any, g: Any) -> Any:
     minimum=lambda n: (np.zeros(n), 0.0),
     bounds=box(-5.12, 5.12),
 )
-def sphere(x: Any, g: Any) -> Any:
+@separate
+def sphere(i: int, n: int, x: Any) -> Any:
     """Sphere, De Jong's first function.
 
         f = sum x_i^2
@@ -80,11 +62,7 @@ def sphere(x: Any, g: Any) -> Any:
     ----------
     De Jong (1975), dissertation, University of Michigan; Jamil and Yang (2013).
     """
-    f = 0.0
-    for i in range(x.size):
-        f += x[i] * x[i]
-        g[i] = 2.0 * x[i]
-    return f
+    return x * x, 2.0 * x
 
 
 @scalable(
@@ -94,7 +72,8 @@ def sphere(x: Any, g: Any) -> Any:
     minimum=lambda n: (np.zeros(n), 0.0),
     bounds=box(-10.0, 10.0),
 )
-def sum_of_squares(x: Any, g: Any) -> Any:
+@separate
+def sum_of_squares(i: int, n: int, x: Any) -> Any:
     """Weighted sum of squares: an ellipsoid along the axes, of condition number n.
 
         f = sum i x_i^2
@@ -105,11 +84,7 @@ def sum_of_squares(x: Any, g: Any) -> Any:
     ----------
     Jamil and Yang (2013).
     """
-    f = 0.0
-    for i in range(x.size):
-        f += (i + 1) * x[i] * x[i]
-        g[i] = 2.0 * (i + 1) * x[i]
-    return f
+    return (i + 1) * x * x, 2.0 * (i + 1) * x
 
 
 @scalable(
@@ -151,7 +126,8 @@ def schwefel_double_sum(x: Any, g: Any) -> Any:
     minimum=lambda n: (2.0 ** (2.0 ** (1.0 - np.arange(1.0, n + 1.0)) - 1.0), 0.0),
     bounds=box(-10.0, 10.0),
 )
-def dixon_price(x: Any, g: Any) -> Any:
+@chained(passes=1)
+def dixon_price(i: int, a: Any, b: Any) -> Any:
     """Dixon and Price's function.
 
         f = (x_1 - 1)^2 + sum_{i=2..n} i (2 x_i^2 - x_{i-1})^2
@@ -163,17 +139,11 @@ def dixon_price(x: Any, g: Any) -> Any:
     ----------
     Dixon and Price (1989), Journal of Optimization Theory and Applications 60, 261-275.
     """
-    n = x.size
-    d = x[0] - 1.0
-    f = d * d
-    back = 2.0 * d  # the derivative in x_i of the terms up to i
-    for i in range(1, n):
-        r = 2.0 * x[i] * x[i] - x[i - 1]
-        f += (i + 1) * r * r
-        g[i - 1] = back - 2.0 * (i + 1) * r
-        back = 8.0 * (i + 1) * r * x[i]
-    g[n - 1] = back
-    return f
+    if i == 0:
+        d = b - 1.0
+        return d * d, 0.0, 2.0 * d
+    r = 2.0 * b * b - a
+    return (i + 1) * r * r, -2.0 * (i + 1) * r, 8.0 * (i + 1) * r * b
 
 
 @scalable(
@@ -216,7 +186,8 @@ def zakharov(x: Any, g: Any) -> Any:
     ),
     bounds=lambda n: [(-float(n * n), float(n * n))] * n,
 )
-def trid(x: Any, g: Any) -> Any:
+@chained(passes=1)
+def trid(i: int, a: Any, b: Any) -> Any:
     """Trid function, a quadratic with a tridiagonal Hessian.
 
         f = sum_{i=1..n} (x_i - 1)^2 - sum_{i=2..n} x_i x_{i-1}
@@ -228,13 +199,5 @@ def trid(x: Any, g: Any) -> Any:
     Neumaier, A., test functions quoted in Jamil and Yang (2013) and in Laguna and Marti
     (2005), Journal of Global Optimization 33, 235-255.
     """
-    n = x.size
-    f = 0.0
-    before = 0.0
-    for i in range(n):
-        after = x[i + 1] if i < n - 1 else 0.0
-        d = x[i] - 1.0
-        f += d * d - x[i] * before
-        g[i] = 2.0 * d - before - after
-        before = x[i]
-    return f
+    d = b - 1.0
+    return d * d - a * b, -b, 2.0 * d - a

@@ -18,7 +18,7 @@ from rmsfast.core import status
 from rmsfast.core.cuda.reduction import BLOCKS, THREADS
 from rmsfast.core.cuda.target import SIMULATED
 from rmsfast.objective import Objective
-from rmsfast.objectives import rosenbrock
+from rmsfast.objectives import ackley, levy, rosenbrock
 
 pytestmark = pytest.mark.gpu
 
@@ -175,6 +175,11 @@ def test_sizes(n):
     runs = [both(bowl, np.full(n, 2.0), args, lr=0.1, maxiter=2) for _ in range(2)]
     for name in ("x", "fun", "jac"):  # the order of the sums is fixed
         assert_array_equal(runs[0][name], runs[1][name])
+
+
+@pytest.mark.parametrize("fun", [rosenbrock, levy], ids=lambda fun: fun.name)
+def test_classical_functions(fun):
+    both(fun, fun.of_size(5).x0, lr=0.01, maxiter=2)
 
 
 def test_nothing_of_the_callers_is_changed():
@@ -385,7 +390,9 @@ def test_bad_functions(name):
 
 def test_bad_input():
     there = {"device": "cuda", "lr": 0.1}
-    for fun, jac in ((rosenbrock, None), (chained.fun, None), (None, True)):
+    with pytest.raises(TypeError, match="got <ackley, n=2>, which is no sum of terms$"):
+        rmsfast.rmsprop(ackley, START, jac=True, **there)
+    for fun, jac in ((ackley, None), (chained.fun, None), (None, True)):
         with pytest.raises(TypeError, match=r"^fun must be an rmsfast\.Objective\.from_terms with"):
             rmsfast.rmsprop(fun, START, jac=jac, **there)
     with pytest.raises(TypeError, match="^jac must be None or True with device='cuda'"):
