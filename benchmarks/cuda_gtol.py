@@ -22,6 +22,7 @@ from benchmarks.report import table, why
 from benchmarks.update import Peer
 from examples import cuda_rosenbrock
 from rmsfast import Objective, rmsprop, schedules
+from rmsfast.objectives import rosenbrock
 
 SIZE = 10_000_000
 STEPS = 2000  # of the schedule
@@ -47,23 +48,6 @@ class Function(NamedTuple):
     gradient: Callable[[Any, Any], None]
 
 
-def term(i: int, x: np.ndarray) -> float:
-    """Return term i of the chained function; the last is zero."""
-    if i == x.size - 1:
-        return 0.0
-    return 100.0 * (x[i + 1] - x[i] * x[i]) ** 2 + (1.0 - x[i]) ** 2
-
-
-def grad(i: int, x: np.ndarray) -> float:
-    """Return what terms i - 1 and i contribute to the derivative by ``x[i]``."""
-    g = 0.0
-    if i > 0:
-        g += 200.0 * (x[i] - x[i - 1] * x[i - 1])
-    if i < x.size - 1:
-        g += 2.0 * (x[i] - 1.0) - 400.0 * x[i] * (x[i + 1] - x[i] * x[i])
-    return g
-
-
 def chained_gradient(x: Any, g: Any) -> None:
     """Write the gradient of the chained function."""
     r = x[1:] - x[:-1] * x[:-1]
@@ -81,7 +65,7 @@ def paired_gradient(x: Any, g: Any) -> None:
 
 FUNCTIONS = {
     "chained": Function(
-        Objective.from_terms(term, grad),
+        rosenbrock.terms,
         lambda n: np.random.default_rng(0).uniform(0.0, 1.5, n),
         chained_gradient,
     ),

@@ -3,15 +3,15 @@
 import pickle
 import re
 
-import numba
 import numpy as np
 import pytest
+from cuda_types import NOTES, run_of
 from numba import types
 from numpy.testing import assert_allclose
 
 import rmsfast
 from rmsfast import objectives
-from rmsfast.core.cuda import numeric, terms
+from rmsfast.core.cuda import numeric
 from rmsfast.objectives import ALL
 
 SUMS = [fun for fun in ALL if fun.terms is not None]
@@ -65,21 +65,12 @@ def test_terms_are_an_objective_of_their_own():
 # Compiled without a GPU --------------------------------------------------------------------------
 
 
-def array(dtype, dimensions=1):
-    return types.Array(numba.from_dtype(np.dtype(dtype)), dimensions, "C")
-
-
 @each
 def test_compiles_for_a_gpu(fun, compile_ptx):
     """In the kernel that moves all variables, within registers but for trigonometry."""
-    whole = {"points": 2, "gradients": 2}
-    fields = {name: array(np.float32, whole.get(name, 1)) for name in numeric.Run._fields}
-    fields |= {"states": array(terms.RECORD), "plan": array(np.float64)}
-    fields |= {"parts": array(np.float64, 2)}
-    run = types.NamedTuple([*fields.values()], numeric.Run)
     kind = numeric.Kind(np.float32, (False,) * 7, *(False,) * 8)
     kernel = numeric.sweep_kernel(fun.terms.term, fun.terms.grad, kind)
-    ptx = compile_ptx(kernel, (run, types.Tuple(())), (9, 0))
+    ptx = compile_ptx(kernel, (run_of(np.float32), NOTES, types.Tuple(())), (9, 0))
     reduces = fun.name in ("levy", "rastrigin")  # sin of a large number takes a table
     assert bool(re.search(r"\.local\b", ptx)) == reduces
     assert "st.global.f32" in ptx

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
+from cuda_types import NOTES, array, run_of
 from numba import types
 from scipy.optimize import rosen, rosen_der
 
@@ -128,20 +128,6 @@ def grad(i, x, a):
 
 
 OBJECTIVE = Objective.from_terms(term, grad)
-
-
-def array(dtype, dimensions=1):
-    return types.Array(numba.from_dtype(np.dtype(dtype)), dimensions, "C")
-
-
-NOTES = array(terms.NOTES)
-
-
-def run_of(T):
-    """The type of `numeric.Run`."""
-    whole = {"points": 2, "gradients": 2}
-    fields = [array(T, whole.get(name, 1)) for name in numeric.Run._fields]
-    return types.NamedTuple(fields, numeric.Run)
 
 
 def kind_of(name, T):

@@ -5,6 +5,7 @@ import re
 import numba
 import numpy as np
 import pytest
+from cuda_types import array
 from numba import types
 from test_rule import VARIANTS
 
@@ -27,10 +28,6 @@ FLAGS = {"lr_array": True, "averaged": True}
 each_dtype = pytest.mark.parametrize("P", DTYPES, ids=lambda dtype: dtype.__name__)
 each_capability = pytest.mark.parametrize("cc", CAPABILITIES, ids=lambda cc: f"{cc[0]}.{cc[1]}")
 each_variant = pytest.mark.parametrize("name", [*VARIANTS, "everything"])
-
-
-def array(dtype, dimensions=1):
-    return types.Array(numba.from_dtype(np.dtype(dtype)), dimensions, "C")
 
 
 def numbers(T):
