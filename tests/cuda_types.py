@@ -1,10 +1,15 @@
-"""The types of the arguments of kernels, to compile them without a GPU."""
+"""What kernels are compiled for without a GPU: compute capabilities, and types of arguments."""
 
 import numba
 import numpy as np
+import pytest
 from numba import types
 
 from rmsfast.core.cuda import numeric, terms
+
+CAPABILITIES = [(7, 5), (8, 0), (9, 0)]
+NEWEST = (10, 0)  # NVVM compiles for it by another way
+each_capability = pytest.mark.parametrize("cc", CAPABILITIES, ids=lambda cc: f"{cc[0]}.{cc[1]}")
 
 
 def array(dtype, dimensions=1):

@@ -8,18 +8,14 @@ do at once.
 """
 
 import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from gpu_tests import TESTS, assert_passing
 
-TESTS = Path(__file__).parent
 # Files of tests/gpu -> which of their tests, to take seconds: ``-m gpu --emulated`` runs all
 CHOSEN = {
     "test_update": "float and (variants and all or kernels and all or everything) or skipped",
-    "test_large_problems": "steps and (plateau or everything) or ends or finite or auto",
+    "test_large_problems": "",
     "test_many_problems": "cpu and (args or plateau or float32) or raises or neither",
 }
 
@@ -27,18 +23,8 @@ CHOSEN = {
 @pytest.mark.parametrize("name", CHOSEN)
 def test_tests_of_the_gpu_pass(name):
     """In a process of its own, of which the driver is replaced."""
-    process = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "--emulated", "-p", "no:xdist"]
-        + ["-k", CHOSEN[name], str(TESTS / "gpu" / f"{name}.py")],
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "0", "RMSFAST_CUDA": ""},
-        cwd=TESTS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stdout + process.stderr
-    last = process.stdout.strip().splitlines()[-1]
-    assert re.fullmatch(r"\d+ passed, \d+ deselected in .*", last), process.stdout
+    switches = {"NUMBA_ENABLE_CUDASIM": "0", "RMSFAST_CUDA": ""}
+    assert_passing(name, CHOSEN[name], "--emulated", **switches)
 
 
 # The instrument -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from cuda_types import CAPABILITIES, NEWEST
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import Bounds
 
@@ -294,7 +295,6 @@ def test_device_is_checked():
 
 # Compiled for real --------------------------------------------------------------------------------
 
-CAPABILITIES = (7, 5), (8, 0), (9, 0), (10, 0)
 F64, F32 = np.dtype(np.float64), np.dtype(np.float32)
 
 
@@ -335,7 +335,7 @@ def test_kernels_compile(compile_ptx, n, auto, dtype):
     assert "malloc" not in text
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
+@pytest.mark.parametrize("capability", [*CAPABILITIES, NEWEST], ids=str)
 def test_kernels_compile_for_each_generation(compile_ptx, capability):
     args = np.zeros((1, 2)), np.zeros(1), (np.zeros(2), 3), 2
     own = True, True, False, False

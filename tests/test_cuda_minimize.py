@@ -1,15 +1,12 @@
-"""The minimizer on a GPU: in Numba's simulator, compiled to PTX, and where there is no GPU."""
+"""The minimizer on a GPU: what needs none."""
 
-import os
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cuda_types import NOTES, array, run_of
+from cuda_types import NEWEST, NOTES, array, each_capability, run_of
 from numba import types
 from scipy.optimize import rosen, rosen_der
 
@@ -19,22 +16,6 @@ from rmsfast.objective import Objective
 
 TESTS = Path(__file__).parent
 SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1"}
-
-
-def test_the_tests_of_the_gpu_pass_in_the_simulator():
-    """In a process of its own: the switch is read when Numba is imported."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:xdist"]
-    process = subprocess.run(
-        [*command, str(TESTS / "gpu" / "test_large_problems.py")],
-        env={**os.environ, **SIMULATOR},
-        cwd=TESTS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    last = process.stdout.strip().splitlines()[-1] if process.stdout.strip() else ""
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert re.fullmatch(r"\d\d passed in .*", last), process.stdout
 
 
 # Arrays of other libraries, by stand-ins whose memory is the host's -------------------------------
@@ -103,7 +84,6 @@ print("done")
 
 # Compiled without a GPU: the simulator does not type-check ---------------------------------------
 
-CAPABILITIES = [(7, 5), (8, 0), (9, 0), (10, 0)]  # NVVM compiles for the last by another way
 NO_FLAGS, ALL_FLAGS = (False,) * 7, (True,) * 7
 KINDS = {  # the switches after T and flags
     "plain": (NO_FLAGS, False, False, False, False, False, False, False, False),
@@ -112,7 +92,6 @@ KINDS = {  # the switches after T and flags
     "stored": (ALL_FLAGS, True, True, True, True, True, True, True, True),
 }
 
-each_capability = pytest.mark.parametrize("cc", CAPABILITIES, ids=lambda cc: f"{cc[0]}.{cc[1]}")
 each_dtype = pytest.mark.parametrize("T", [np.float64, np.float32], ids=lambda T: T.__name__)
 each_kind = pytest.mark.parametrize("name", KINDS)
 
@@ -243,6 +222,15 @@ def test_auto(compile_lean, stored, bounded, T, cc):
     ]
     for kernel, signature in decisions:
         assert count(compile_lean(kernel, signature, cc), r"bar\.sync") >= 1
+
+
+@each_kind
+def test_the_newest_capability(compile_lean, name):
+    test_sweep(compile_lean, name, np.float64, NEWEST)
+
+
+def test_auto_for_the_newest_capability(compile_lean):
+    test_auto(compile_lean, False, True, np.float64, NEWEST)
 
 
 # Without a GPU -----------------------------------------------------------------------------------

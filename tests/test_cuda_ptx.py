@@ -5,7 +5,7 @@ import re
 import numba
 import numpy as np
 import pytest
-from cuda_types import array
+from cuda_types import NEWEST, array, each_capability
 from numba import types
 from test_rule import VARIANTS
 
@@ -21,12 +21,10 @@ DTYPES = {  # of parameters -> what is computed in
     np.float32: np.float32,
     np.float16: np.float32,
 }
-CAPABILITIES = [(7, 5), (8, 0), (9, 0), (10, 0)]  # NVVM compiles for the last by another way
 INTEGER = types.int64
 FLAGS = {"lr_array": True, "averaged": True}
 
 each_dtype = pytest.mark.parametrize("P", DTYPES, ids=lambda dtype: dtype.__name__)
-each_capability = pytest.mark.parametrize("cc", CAPABILITIES, ids=lambda cc: f"{cc[0]}.{cc[1]}")
 each_variant = pytest.mark.parametrize("name", [*VARIANTS, "everything"])
 
 
@@ -65,6 +63,12 @@ def test_update(compile_ptx, name, P, cc):
         assert_no_spills(ptx)
         if T is np.float32:
             assert_float32_only(ptx)
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ["plain", "everything"])
+def test_the_newest_capability(compile_ptx, name, P):
+    test_update(compile_ptx, name, P, NEWEST)
 
 
 @each_capability

@@ -1,34 +1,11 @@
-"""Tests of tests/gpu in Numba's simulator, and of the update what needs no GPU."""
+"""The update of arrays on a GPU: what needs none."""
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).parent
 SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1"}
-# Files of tests/gpu, and which of their tests the simulator cannot run
-SKIPPED = {"test_update": "", "test_many_problems": ", 2 skipped"}
-
-
-@pytest.mark.parametrize("name", SKIPPED)
-def test_the_tests_of_the_gpu_pass_in_the_simulator(name):
-    """In a process of its own: the switch is read when Numba is imported."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:xdist"]
-    process = subprocess.run(
-        [*command, str(TESTS / "gpu" / f"{name}.py")],
-        env={**os.environ, **SIMULATOR},
-        cwd=TESTS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    last = process.stdout.strip().splitlines()[-1] if process.stdout.strip() else ""
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert re.fullmatch(rf"\d{{3}} passed{SKIPPED[name]} in .*", last), process.stdout
 
 
 def test_the_example_of_the_kernels_runs(run_python):

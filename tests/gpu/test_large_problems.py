@@ -1,6 +1,6 @@
 """`rmsfast.rmsprop` on a GPU against the same on the CPU.
 
-On a machine with a GPU: ``python -m pytest -m gpu``. Without one tests/test_cuda_minimize.py runs
+On a machine with a GPU: ``python -m pytest -m gpu``. Without one tests/test_cuda_simulated.py runs
 this file in Numba's simulator, with fewer variables.
 """
 
