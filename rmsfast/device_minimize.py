@@ -87,6 +87,7 @@ class DeviceSolver(Solver):
             self._steps = auto_steps(self.record, given, vectors)
         else:
             self._steps = numeric_steps(self.hyper, self.record, given, vectors)
+        self._notes = self._steps.notes.copy_to_host()
 
     def launch(self, count: int) -> int:
         """Take up to `count` steps, wait for them, and return how many were launched."""
@@ -98,8 +99,7 @@ class DeviceSolver(Solver):
         count = rates.size or min(count, left - begun)
         if rates.size > 0:
             state["lr"] = rates[0]
-        notes = self._steps.notes
-        host = notes.copy_to_host()
+        notes, host = self._steps.notes, self._notes
         write_record(host, self.record)
         notes.copy_to_device(host)
         # the first is in the record; one more than none, which no step reaches, is never read
