@@ -134,14 +134,14 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     With a numeric `lr` an iteration is one update [1]_ and one evaluation. With
     ``lr="auto"`` the RMSProp metric ``P = 1 / (sqrt(s) + eps)`` scales the
     variables, the step length is that of Barzilai and Borwein in this metric,
-    a limited-memory BFGS matrix of `maxcor` corrections is built on it, and a
-    non-monotone Armijo rule safeguards the step; `rmsfast.core.auto` cites
-    the papers. ``maxcor=0`` keeps to RMSProp's own direction ``-lr * P * g``.
+    a limited-memory BFGS matrix of `maxcor` corrections is built on it, or on
+    the identity where that fits the last step better, and a non-monotone
+    Armijo rule safeguards the step; `rmsfast.core.auto` cites the papers. ``maxcor=0`` keeps to RMSProp's own direction ``-lr * P * g``.
 
     With ``device="cuda"`` the vectors and all decisions stay on the GPU; steps
     are launched ahead, and the host looks up every 50 ms. A numeric `lr` needs
     4 to 13 vectors of the size of `x` there, ``lr="auto"`` 13 and two for each
-    of `maxcor`. `fun` is an `rmsfast.Objective.from_terms`, whose terms,
+    of `maxcor`, 15 at least. `fun` is an `rmsfast.Objective.from_terms`, whose terms,
     gradient and update are one pass with a numeric `lr`; or, with ``jac=True``,
     a function ``fun(x, *args) -> (f, g)`` of device arrays: `x` has
     ``__cuda_array_interface__`` (``cupy.asarray(x)`` and ``torch.as_tensor(x,

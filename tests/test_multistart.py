@@ -467,7 +467,7 @@ def test_repr_is_a_table():
     lines = repr(result).splitlines()
     assert lines[0] == f"{len(result.minima)} minima from 1000 starts"
     assert lines[1].split() == ["rank", "fun", "hits", "x"]
-    assert lines[2] == f"    1             0 {result.hits[0]:7d}  [0 0]"
+    assert lines[2] == f"    1 {result.fun:13.6g} {result.hits[0]:7d}  [0 0]"
     assert lines[3].split()[:3] == ["2", "0.994959", str(result.hits[1])]
     rest = result.hits[10:]
     assert lines[12:] == [f"  and {rest.size} more, with {rest.sum()} hits"]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize as scipy_minimize
 
 import rmsfast
 from rmsfast.core.auto import FIRST_STEP, WINDOW
@@ -347,3 +348,27 @@ def test_unbounded_below_ends_with_the_lowest_value(maxcor):
     )
     assert not result.success
     assert result.fun < -1e3
+
+
+# Against L-BFGS-B --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [300, 3000])
+def test_a_chain_of_equal_variables_takes_few_more_evaluations_than_by_scipy(n):
+    """A metric of each coordinate has nothing to gain there, and its noise much to lose."""
+    b = 3.0 * np.sin(np.linspace(0.0, 20.0, n))
+
+    def chain(x):
+        d, apart = np.diff(x), x - b
+        g = 4.0 * apart**3
+        g[1:] += 2.0 * d
+        g[:-1] -= 2.0 * d
+        return (apart**4).sum() + (d * d).sum(), g
+
+    options = {"gtol": 1e-5, "ftol": 0.0, "maxiter": 5000, "maxfun": 5000}
+    theirs = scipy_minimize(chain, np.zeros(n), jac=True, method="L-BFGS-B", options=options)
+    ours = minimize(chain, np.zeros(n), gtol=1e-5)
+    assert ours.success and theirs.success
+    assert abs(ours.jac).max() <= 1e-5
+    assert_allclose(ours.fun, theirs.fun, rtol=1e-6)
+    assert ours.nfev <= 1.5 * theirs.nfev

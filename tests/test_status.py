@@ -66,7 +66,7 @@ REACHED = [
     (status.NONFINITE_START, of(domain, np.ones_like, x0=[-1.0], lr=0.1)),
     (status.NONFINITE_START, of(square, lambda x: x * np.inf)),
     (status.LIMIT_CYCLE, of(square, identity, lr=0.1, gtol=0)),
-    (status.INCONSISTENT, of(lambda x: abs(x).sum(), np.sign, gtol=0)),
+    (status.INCONSISTENT, of(lambda x: abs(x).sum(), np.sign, gtol=0, maxcor=0)),
     (status.INCONSISTENT, of(jac=lambda x: -rosen_der(x))),
     (status.INCONSISTENT, of(square, lambda x: -x, maxcor=0)),
     (status.CALLBACK, of(callback=stop)),

@@ -12,7 +12,11 @@ measured in another unit.
    `lr` is a Barzilai-Borwein step [1]_ in the metric P, two long ones and two
    short ones by turns.
 2. With corrections, limited-memory BFGS [2]_ starts its two-loop recursion
-   from ``lr * P``.
+   from ``lr * P``, or from the common scale ``s.y / y.y`` of all coordinates
+   where that fits the last step s and gradient change y better: where the
+   angle between them is smaller without P than in the metric P. (A chain of
+   10,000 coupled variables takes 255 iterations; always from ``lr * P`` it
+   took 1243.)
 3. A trial point is accepted when its value is below the highest of the last
    ten by the Armijo rule [3]_ [4]_; else the step is shortened by quadratic
    interpolation. Where rounding hides the change of the value, the slope
@@ -354,21 +358,25 @@ def are_known(steps: float, changes: float) -> bool:
 
 
 @jit_inline
-def judge_pair(state: State, s_y: float, s_metric_s: float, y_metric_y: float) -> None:
+def judge_pair(
+    state: State, s_y: float, s_metric_s: float, y_metric_y: float, s_s: float, y_y: float
+) -> None:
     """Take the step length from the last step and gradient change, and remember both.
 
     Parameters
     ----------
     state : record of dtype STATE
         The scalars of the run.
-    s_y, s_metric_s, y_metric_y : float
-        The products ``s.y``, ``s.s / P`` and ``y.y * P``; zero if there is no metric.
+    s_y, s_metric_s, y_metric_y, s_s, y_y : float
+        The products ``s.y``, ``s.s / P``, ``y.y * P``, ``s.s`` and ``y.y``; zero if there is no
+        metric.
     """
     if s_y <= CURVATURE * math.sqrt(s_metric_s * y_metric_y):
         if state.pairs == 0:
             state.lr *= GROW * state.alpha
     elif state.maxcor > 0:
         state.lr = s_y / y_metric_y
+        state.common = s_y / y_y if s_s * y_y < s_metric_s * y_metric_y else 0.0
         state.newest = slot_of_pair(state)
         state.curvature[state.newest] = s_y
         state.pairs = min(state.pairs + 1, state.maxcor)
@@ -475,7 +483,7 @@ def _learn(w: np.ndarray, state: State) -> None:
         v[i] = renewed(v[i], y_i, s_i, h)
         steps += u[i]
         changes += v[i]
-    s_y = s_metric_s = y_metric_y = 0.0
+    s_y = s_metric_s = y_metric_y = s_s = y_y = 0.0
     if are_known(steps, changes):
         overall = math.sqrt(steps / changes)
         middle, lowest, highest = T(overall), T(overall / SPREAD), T(overall * SPREAD)
@@ -485,7 +493,9 @@ def _learn(w: np.ndarray, state: State) -> None:
             s_y += s[i] * y[i]
             s_metric_s += s[i] * s[i] / p
             y_metric_y += y[i] * y[i] * p
-    judge_pair(state, s_y, s_metric_s, y_metric_y)
+            s_s += s[i] * s[i]
+            y_y += y[i] * y[i]
+    judge_pair(state, s_y, s_metric_s, y_metric_y, s_s, y_y)
 
 
 @jit_sum
@@ -498,7 +508,7 @@ def _direct(w: np.ndarray, state: State) -> None:
         if state.pairs == 0:
             _hold(w, state)
     if state.pairs == 0:
-        _precondition(w, state)
+        _precondition(w, state, 0.0)
     state.slope = _dot(w[DIRECTION], w[G + state.current])
     state.alpha = 1.0
 
@@ -517,11 +527,16 @@ def _hold(w: np.ndarray, state: State) -> None:
 
 
 @jit_inline
-def _precondition(w: np.ndarray, state: State) -> None:
-    """Multiply the direction by the metric and its step length."""
-    d, metric, lr = w[DIRECTION], w[METRIC], w.dtype.type(state.lr)
-    for i in range(w.shape[1]):
-        d[i] *= lr * metric[i]
+def _precondition(w: np.ndarray, state: State, common: float) -> None:
+    """Multiply the direction by the `common` scale, or if that is 0 by the metric and lr."""
+    T = w.dtype.type
+    d, metric, lr, scale = w[DIRECTION], w[METRIC], T(state.lr), T(common)
+    if common > 0:
+        for i in range(w.shape[1]):
+            d[i] *= scale
+    else:
+        for i in range(w.shape[1]):
+            d[i] *= lr * metric[i]
 
 
 @jit_inline
@@ -564,7 +579,7 @@ def _two_loops(w: np.ndarray, state: State) -> None:
         judge_curvature(state, j, curvature, np.finfo(w.dtype).eps)
         state.weight[j] = _dot(s, d) * state.inverse[j]
         _add(d, T(-state.weight[j]), y, free, bounded)
-    _precondition(w, state)
+    _precondition(w, state, state.common)
     for k in range(state.pairs - 1, -1, -1):
         j = (state.newest - k) % state.maxcor
         if state.inverse[j] > 0:

@@ -94,6 +94,7 @@ STATE = np.dtype(
         ("alpha", np.float64),
         ("predicted", np.float64),
         ("square_lowest", np.float64),
+        ("common", np.float64),
         ("f_returned", np.float64),
         ("pairs", np.int64),
         ("newest", np.int64),

@@ -38,7 +38,7 @@ from rmsfast.core.solver import (
 cuda: Any = target()  # the simulator looks for it among the names of this module
 
 # What `measure` measures
-VALUE, SQUARE, SLOPE = range(SUMS)
+VALUE, SQUARE, SLOPE = range(3)
 UNFINITE, STEEP, LENGTH, SIZE = range(SUMS, SUMS + 4)
 MOVED = SUMS  # what `move` does
 
@@ -260,7 +260,7 @@ def metric_kernel(T: Any) -> Any:
         middle, lowest, highest = T(overall), T(overall / SPREAD), T(overall * SPREAD)
         s, y = _pair(w, state, _slot_of_pair(state))
         u, v, metric = w[STEPS], w[CHANGES], w[METRIC]
-        s_y = s_metric_s = y_metric_y = 0.0
+        s_y = s_metric_s = y_metric_y = s_s = y_y = 0.0
         i = cuda.grid(1)
         while i < s.size:
             p = _metric_of(u[i], v[i], middle, lowest, highest)
@@ -269,8 +269,10 @@ def metric_kernel(T: Any) -> Any:
             s_y += np.float64(s_i * y_i)
             s_metric_s += np.float64(s_i * s_i / p)
             y_metric_y += np.float64(y_i * y_i * p)
+            s_s += np.float64(s_i * s_i)
+            y_y += np.float64(y_i * y_i)
             i += cuda.gridsize(1)
-        publish(state.parts, lanes, (s_y, s_metric_s, y_metric_y), (0.0,))
+        publish(state.parts, lanes, (s_y, s_metric_s, y_metric_y, s_s, y_y), (0.0,))
 
     return cuda.jit(metric)
 
@@ -286,10 +288,11 @@ def settle_metric_kernel() -> Any:
         lanes = cuda.shared.array(SHAPE, types.float64)
         gather(state.parts, state.blocks, lanes)
         if cuda.threadIdx.x == 0:
+            s_y, s_metric_s, y_metric_y, s_s, y_y = 0.0, 0.0, 0.0, 0.0, 0.0
             if state.overall > 0.0:
-                _judge_pair(state, lanes[0, 0], lanes[1, 0], lanes[2, 0])
-            else:
-                _judge_pair(state, 0.0, 0.0, 0.0)
+                s_y, s_metric_s, y_metric_y = lanes[0, 0], lanes[1, 0], lanes[2, 0]
+                s_s, y_y = lanes[3, 0], lanes[4, 0]
+            _judge_pair(state, s_y, s_metric_s, y_metric_y, s_s, y_y)
 
     return cuda.jit(settle)
 
@@ -311,7 +314,7 @@ def first_loop_kernel(T: Any, bounded: bool) -> Any:
         (_, y_before), (s, y) = _pair(w, state, before), _pair(w, state, here)
         x, g, d = w[X + state.current], w[G + state.current], w[DIRECTION]
         free, metric = w[FREE], w[METRIC]
-        factor, lr = -T(state.weight[before]), T(state.lr)
+        factor, lr, common = -T(state.weight[before]), T(state.lr), T(state.common)
         product = curvature = 0.0
         i = cuda.grid(1)
         while i < x.size:
@@ -325,7 +328,7 @@ def first_loop_kernel(T: Any, bounded: bool) -> Any:
             else:
                 d_i = d[i] + factor * y_before[i]
             if last:
-                d_i *= lr * metric[i]
+                d_i *= common if common > 0 else lr * metric[i]
                 product += np.float64(y[i] * d_i)
             else:
                 product += np.float64(s[i] * d_i)

@@ -16,7 +16,7 @@ cuda: Any = target()  # the simulator looks for it among the names of this modul
 THREADS = 4 if SIMULATED else 256  # of a block
 BLOCKS = 4 if SIMULATED else 2048  # at most: fixed, so that sums have the same bits on all GPUs
 
-SUMS, MAXIMA = 3, 5  # so many may be measured in one pass: rows of `parts`, first the sums
+SUMS, MAXIMA = 5, 5  # so many may be measured in one pass: rows of `parts`, first the sums
 MEASURES = SUMS + MAXIMA
 SHAPE = (MEASURES, THREADS)  # of the shared memory of a block
 
