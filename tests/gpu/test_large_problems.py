@@ -265,6 +265,25 @@ def test_auto_by_functions_of_device_arrays(maxcor):
     assert all(x is calls[0] for x in calls)
 
 
+def test_auto_calls_no_function_in_vain():
+    """The second step is too short to lead anywhere; the run starts afresh from there."""
+
+    def fun(x):
+        return x.sum(), np.where(x > 0.95, 1.0, 1e-20)
+
+    def on_device(x):
+        calls.append(x)
+        f, g = fun(x.copy_to_host())
+        return f, cuda.to_device(g)
+
+    calls = []
+    options = {"jac": True, "maxcor": 0, "gtol": 0.0, "eps": 1e-30, "maxfun": 3}
+    here = rmsfast.rmsprop(fun, np.ones(2), **options)
+    there = rmsfast.rmsprop(on_device, np.ones(2), device="cuda", **options)
+    same(here, there)
+    assert (there.status, there.nit, len(calls)) == (status.MAXFUN, 2, 3)
+
+
 def test_auto_reaches_the_minimum():
     """Which is one, where all variables are."""
     result = rmsfast.rmsprop(chained, FEW[-2:] if SIMULATED else FEW, device="cuda", maxcor=3)
