@@ -256,6 +256,15 @@ def test_auto_ends(name):
     assert both(fun, x0, args, **options).status == code
 
 
+def test_more_variables_than_threads():
+    """A metric of each variable solves it in two steps."""
+    args = np.linspace(0.1, 1.0, LONG), (np.linspace(1.0, 2.0, LONG), 0.5)
+    bounds = np.resize([[-1.0, 0.5], [-1.0, 2.0]], (LONG, 2))
+    result = both(bowl, np.zeros(LONG), args, bounds=bounds, maxcor=1, xtol=1e-12)
+    assert (result.status, result.nit) == (status.GTOL, 2)
+    assert_allclose(result.x, np.clip(args[0], *bounds.T), rtol=1e-9)
+
+
 @pytest.mark.parametrize("maxcor", [0, 2])
 def test_auto_by_functions_of_device_arrays(maxcor):
     options, calls = {"maxcor": maxcor, "maxiter": 4, "xtol": 1e-12}, []
