@@ -258,5 +258,8 @@ def auto_steps(record: np.ndarray, given: Given, vectors: Vectors) -> Steps:
             for k in range(maxcor - 1, -1, -1):
                 launch("second", to_both=(k,))
         launch("move", (shown,))
+        if calls:  # where the step led nowhere: a round more would call the function in vain
+            launch("average")
+            launch("move", (shown,))
 
     return Steps(w[X : X + 3], gradients, notes, take)

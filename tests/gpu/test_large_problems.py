@@ -261,6 +261,15 @@ def test_auto_ends(name):
     assert both(fun, x0, args, **options).status == code
 
 
+def test_more_variables_than_threads():
+    """A metric of each variable solves it in two steps."""
+    args = np.linspace(0.1, 1.0, LONG), (np.linspace(1.0, 2.0, LONG), 0.5)
+    bounds = np.resize([[-1.0, 0.5], [-1.0, 2.0]], (LONG, 2))
+    result = both(bowl, np.zeros(LONG), args, bounds=bounds, maxcor=1, xtol=1e-12)
+    assert (result.status, result.nit) == (status.GTOL, 2)
+    assert_allclose(result.x, np.clip(args[0], *bounds.T), rtol=1e-9)
+
+
 @pytest.mark.parametrize("maxcor", [0, 2])
 def test_auto_by_functions_of_device_arrays(maxcor):
     options, calls = {"maxcor": maxcor, "maxiter": 4, "xtol": 1e-12}, []
@@ -268,6 +277,25 @@ def test_auto_by_functions_of_device_arrays(maxcor):
     there = rmsfast.rmsprop(through_the_host, FEW, (3.0, calls), True, device="cuda", **options)
     same(here, there)
     assert all(x is calls[0] for x in calls)
+
+
+def test_auto_calls_no_function_in_vain():
+    """The second step is too short to lead anywhere; the run starts afresh from there."""
+
+    def fun(x):
+        return x.sum(), np.where(x > 0.95, 1.0, 1e-20)
+
+    def on_device(x):
+        calls.append(x)
+        f, g = fun(x.copy_to_host())
+        return f, cuda.to_device(g)
+
+    calls = []
+    options = {"jac": True, "maxcor": 0, "gtol": 0.0, "eps": 1e-30, "maxfun": 3}
+    here = rmsfast.rmsprop(fun, np.ones(2), **options)
+    there = rmsfast.rmsprop(on_device, np.ones(2), device="cuda", **options)
+    same(here, there)
+    assert (there.status, there.nit, len(calls)) == (status.MAXFUN, 2, 3)
 
 
 def test_auto_reaches_the_minimum():

@@ -4,7 +4,8 @@ The decisions are those of the CPU, taken by one thread on the record of the run
 the vectors ends with sums, on which the next decision waits; so the host launches the same
 sequence of kernels again and again, a round, and each does its part if ``notes.task`` asks for
 it. Where a step leads nowhere, the task stays, and the next round starts afresh without an
-evaluation. After the last step of a run launches do nothing.
+evaluation; where that is the call of a function, the same round does. After the last step of a
+run launches do nothing.
 
 Without a CUDA package this module can be imported; its kernels can be made only with one.
 """
