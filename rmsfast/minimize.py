@@ -136,7 +136,8 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
     variables, the step length is that of Barzilai and Borwein in this metric,
     a limited-memory BFGS matrix of `maxcor` corrections is built on it, or on
     the identity where that fits the last step better, and a non-monotone
-    Armijo rule safeguards the step; `rmsfast.core.auto` cites the papers. ``maxcor=0`` keeps to RMSProp's own direction ``-lr * P * g``.
+    Armijo rule safeguards the step; `rmsfast.core.auto` cites the papers.
+    ``maxcor=0`` keeps to RMSProp's own direction ``-lr * P * g``.
 
     With ``device="cuda"`` the vectors and all decisions stay on the GPU; steps
     are launched ahead, and the host looks up every 50 ms. A numeric `lr` needs
