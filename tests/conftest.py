@@ -78,18 +78,23 @@ def run_python():
     return run
 
 
+_typed = {}  # what a kernel is before it is compiled for a capability, for all tests of a process
+
+
 @pytest.fixture
 def compile_ptx(monkeypatch):
     """Compile a kernel, or a Python function, for a capability: the text of the PTX."""
-    from rmsfast.core.cuda.target import target
-
-    cuda = target()
-    assert cuda is not None, "these tests need numba-cuda, which the extra `test` brings"
+    from numba.cuda import compiler  # numba-cuda, which the extra `test` brings
 
     def compile_for(kernel, signature, cc):
         device = SimpleNamespace(compute_capability=cc)
         monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
-        ptx, _ = cuda.compile_ptx(getattr(kernel, "py_func", kernel), signature, cc=cc)
+        source = getattr(kernel, "py_func", kernel)
+        if (source, signature) not in _typed:  # the first half of numba.cuda.compile_ptx
+            _typed[source, signature], _ = compiler._compile_pyfunc_with_fixup(
+                source, signature, device=False, abi="numba", cc=cc
+            )
+        (ptx,) = _typed[source, signature].get_asm_strs(cc=cc)
         assert f".target sm_{cc[0]}{cc[1]}" in ptx
         return ptx
 
