@@ -668,7 +668,8 @@ WRONG = {
     ),
     "compiled pair with jac": (
         jit_pair, jit_gradient, TypeError,
-        "fun must return a real number, compiled it returns Tuple(float64, array(float64, 1d, C))",
+        "fun must return a real number, compiled it returns Tuple(float64, array(float64, 1d, C)): "
+        "give jac=True if it returns (f, gradient)",
     ),
     "Objective": (
         no_number, True, TypeError,
