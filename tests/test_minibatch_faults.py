@@ -280,7 +280,9 @@ def test_rng_is_looked_at_without_shuffle():
 def test_progress_without_tqdm(monkeypatch):
     for name in ("tqdm", "tqdm.auto"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match="^progress=True needs tqdm: pip install tqdm$"):
+    with pytest.raises(
+        ImportError, match=r'^progress=True needs tqdm: pip install "\.\[progress\]"$'
+    ):
         call(progress=True)
 
 
