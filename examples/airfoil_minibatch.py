@@ -12,9 +12,9 @@ order of the rows: over 1000 orders the loss is 0.2443 on average, with a standa
 0.0018.
 
 ``python examples/airfoil_minibatch.py`` fetches the data (needs pooch), ``--data FILE`` takes them
-from a file. ``--torch`` repeats a run by PyTorch, on the same batches, and prints how far the two
-are apart at most: not more than rounding. ``--output losses.png`` draws where the runs end (needs
-Matplotlib).
+from a file: a clone has them in ``tests/data/airfoil_self_noise.dat``. ``--torch`` repeats a run by
+PyTorch, on the same batches, and prints how far the two are apart at most: not more than rounding.
+``--output losses.png`` draws where the runs end (needs Matplotlib).
 """
 
 import argparse
@@ -50,11 +50,11 @@ def squares(x, g, features, noise):
 
 def fetch(url=URL, folder=None):
     """Download the data once, and return the path of the file; pooch compares it with SHA256."""
-    give = f"give the path of {NAME} by --data"
+    give = f"give --data tests/data/{NAME}, which a clone of rmsfast has"
     try:
         import pooch
     except ImportError:
-        raise SystemExit(f'pip install "rmsfast[examples]" to fetch the data, or {give}.') from None
+        raise SystemExit(f'pip install ".[examples]" to fetch the data, or {give}.') from None
     try:
         return pooch.retrieve(url, f"sha256:{SHA256}", NAME, folder or pooch.os_cache("rmsfast"))
     except OSError:
@@ -78,10 +78,18 @@ def train(data, seed, fun=squares, **options):
     )
 
 
+def import_torch():
+    """Return PyTorch, if it is there."""
+    try:
+        import torch
+    except ImportError:
+        raise SystemExit("--torch needs PyTorch: pip install torch.") from None
+    return torch
+
+
 def follow_by_torch(data, seed):
     """Return the points of a run, (steps, 6), and those of torch.optim.RMSprop on its batches."""
-    import torch
-
+    torch = import_torch()
     seen = []
 
     def recorded(x, *batch):
@@ -126,6 +134,8 @@ def main(arguments=None):
     parser.add_argument("--torch", action="store_true", help="repeat the first run by PyTorch")
     parser.add_argument("--output", metavar="FILE", help="draw where the runs end")
     chosen = parser.parse_args(arguments)
+    if chosen.torch:
+        import_torch()  # before the runs
     data = load(chosen.data or fetch())
 
     train(data, 0, validation=data)  # compiles

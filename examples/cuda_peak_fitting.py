@@ -4,8 +4,8 @@
 The spectra of the fourth example, ten times as many, fitted on an NVIDIA GPU by the same call with
 ``device="cuda"``, and some of them on the CPU for comparison.
 
-``python examples/cuda_peak_fitting.py`` needs the GPU, and ``pip install "rmsfast[cuda12]"`` or
-``"rmsfast[cuda13]"``. Where there is none it says so.
+``python examples/cuda_peak_fitting.py`` needs the GPU, and ``pip install ".[cuda12]"`` or
+``".[cuda13]"``. Where there is none it says so.
 """
 
 import argparse

@@ -8,8 +8,8 @@ gradient in one pass. ``lr="auto"`` goes to the minimum; with a numeric rate the
 same pass, and a step is as cheap as it can be. All decisions are taken on the GPU, and the host
 looks up now and then. The same object runs on the CPU, on all threads, for comparison.
 
-``python examples/cuda_rosenbrock.py`` needs the GPU, and ``pip install "rmsfast[cuda12]"`` or
-``"rmsfast[cuda13]"``. Where there is none it says so.
+``python examples/cuda_rosenbrock.py`` needs the GPU, and ``pip install ".[cuda12]"`` or
+``".[cuda13]"``. Where there is none it says so.
 """
 
 import argparse

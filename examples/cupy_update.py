@@ -8,7 +8,7 @@ waits once, at the end.
 The same gradients then lead a copy in NumPy on the CPU, and the largest difference is printed.
 
 ``python examples/cupy_update.py`` needs the GPU, CuPy (``pip install cupy-cuda12x`` or
-``cupy-cuda13x``), and ``pip install "rmsfast[cuda12]"`` or ``"rmsfast[cuda13]"``. Where one is
+``cupy-cuda13x``), and ``pip install ".[cuda12]"`` or ``".[cuda13]"``. Where one is
 missing it says so.
 """
 

@@ -12,7 +12,7 @@ an ulp. The largest difference after 100 steps is printed, in ulps of the larges
 tensor, and must be at most 10. (With the update on a CPU it is 1.5.)
 
 ``python examples/torch_update.py`` needs the GPU, PyTorch for CUDA, and
-``pip install "rmsfast[cuda12]"`` or ``"rmsfast[cuda13]"``. Where one is missing it says so.
+``pip install ".[cuda12]"`` or ``".[cuda13]"``. Where one is missing it says so.
 """
 
 import sys

@@ -27,6 +27,7 @@ from rmsfast.threads import threads
 PARALLEL_BYTES = 2**17  # a point of this size is worth all threads to an objective of terms
 
 FOREIGN_TEXT = "double (int, double *, double *, void *)"
+HINT_AT_PAIR = ": give jac=True if it returns (f, gradient)"
 
 _capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _capsule_pointer.restype, _capsule_pointer.argtypes = (
@@ -331,12 +332,16 @@ def evaluator(
     if isinstance(fun, Objective):
         if callable(jac):
             raise TypeError("jac must be None or True: an Objective writes its own gradient")
-        if isinstance(fun, Terms):
-            return _compiled_terms(fun, args, x0)
         try:
+            if isinstance(fun, Terms):
+                return _compiled_terms(fun, args, x0)
             return _compiled_in_place(fun.fun, args, x0)
         except _DisabledError:
             return Evaluator(fun.fun, args, None)
+        except TypeError as error:
+            first = "term and grad are called with i, x" if fun.terms else "fun is called with x, g"
+            _hint_at_count(error, first, args)
+            raise
     if not callable(fun):
         raise TypeError(f"fun must be callable, got {fun!r}")
     if jac is not None and not isinstance(jac, (bool, np.bool_)) and not callable(jac):
@@ -351,7 +356,9 @@ def evaluator(
         except _DisabledError:
             pass  # called from Python it finds the signature that fits
         except TypeError as error:
-            _hint_at_objective(error, fun, args)
+            if not _hint_at_objective(error, fun, args):
+                called = "fun and jac are" if callable(jac) else "fun is"
+                _hint_at_count(error, f"{called} called with x", args)
             raise
     if callable(jac):
         return Evaluator(_python_separate, (fun, jac, args), None, place=2)
@@ -361,7 +368,7 @@ def evaluator(
     real = _check_complex_value if finite_diff == "cs" else check_value
 
     def checked(x: np.ndarray, *args: Any) -> Any:
-        return real(_call(fun, x, args))
+        return real(_call_for_value(fun, x, args))
 
     counts = _difference_counts(points, lower, upper)
     return Evaluator(gradient, (lower, upper, checked, args), None, *counts, points=points)
@@ -378,17 +385,38 @@ def _call(fun: Callable[..., Any], x: np.ndarray, args: tuple[Any, ...]) -> Any:
         raise
 
 
-def _hint_at_objective(error: TypeError, fun: Any, args: tuple[Any, ...]) -> None:
-    """Note what may be meant if `fun` takes exactly one argument more than x and `args`."""
+def _call_for_value(fun: Callable[..., Any], x: np.ndarray, args: tuple[Any, ...]) -> Any:
+    """Call a function that is to return the value alone."""
+    f = _call(fun, x, args)
+    if isinstance(f, (tuple, list)) and len(f) == 2:
+        kind = type(f).__name__
+        raise TypeError(f"fun must return a real number, got a {kind} of 2{HINT_AT_PAIR}")
+    return f
+
+
+def _hint_at_objective(error: TypeError, fun: Any, args: tuple[Any, ...]) -> bool:
+    """Note what may be meant if `fun` takes exactly one argument more than x and `args`.
+
+    Return whether there is such a note.
+    """
     try:
         signature = inspect.signature(fun)
         signature.bind(None, None, *args)
     except (TypeError, ValueError):  # it takes others, or does not tell
-        return
+        return False
     try:
         signature.bind(None, *args)
     except TypeError:
         error.add_note("If fun(x, g, ...) writes its gradient into g, give rmsfast.Objective(fun).")
+        return True
+    return False
+
+
+def _hint_at_count(error: TypeError, called: str, args: tuple[Any, ...]) -> None:
+    """Note how a function is called, if Numba says no more than two numbers of arguments."""
+    if str(error).startswith("Signature mismatch"):
+        plural = "" if len(args) == 1 else "s"
+        error.add_note(f"{called} and {len(args)} further argument{plural}.")
 
 
 def check_value(f: Any, name: str = "fun") -> float:
@@ -429,7 +457,7 @@ def write_gradient(g: np.ndarray, gradient: Any) -> None:
 def _python_separate(
     x: np.ndarray, g: np.ndarray, fun: Callable[..., Any], jac: Callable[..., Any], args: Any
 ) -> float:
-    f = check_value(_call(fun, x, args))
+    f = check_value(_call_for_value(fun, x, args))
     write_gradient(g, jac(x.copy(), *args))
     return f
 
@@ -548,10 +576,16 @@ def _signature(function: Any, arguments: tuple[Any, ...]) -> Signature:
     return compiled.signature
 
 
-def _check_value_type(value: Any, name: str, kinds: tuple[type, ...]) -> None:
+def _check_value_type(value: Any, name: str, kinds: tuple[type, ...], hint: str = "") -> None:
     if not isinstance(value, kinds):
         kind = "real" if kinds is REAL else "complex"
-        raise TypeError(f"{name} must return a {kind} number, compiled it returns {value}")
+        raise TypeError(f"{name} must return a {kind} number, compiled it returns {value}{hint}")
+
+
+def _check_value_alone(value: Any, kinds: tuple[type, ...]) -> None:
+    """Check the type of what `fun` returns where it is to return the value alone."""
+    hint = HINT_AT_PAIR if isinstance(value, types.BaseTuple) and len(value) == 2 else ""
+    _check_value_type(value, "fun", kinds, hint)
 
 
 def _check_gradient_type(value: Any, name: str) -> None:
@@ -606,7 +640,7 @@ def _compiled_separate(fun: Any, jac: Any, args: tuple[Any, ...], x0: np.ndarray
     args = _with_defaults(fun, 1, args)
     arguments = (_vector(x0), *_arg_types(args))
     value = _result_type(fun, arguments)
-    _check_value_type(value, "fun", REAL)
+    _check_value_alone(value, REAL)
     gradient = _result_type(jac, arguments)
     _check_gradient_type(gradient, "jac")
     functions = (types.FunctionType(value(*arguments)), types.FunctionType(gradient(*arguments)))
@@ -641,7 +675,7 @@ def _compiled_difference(
     rest = _arg_types(args)
     point = types.complex128[::1] if finite_diff == "cs" else vector
     value = _result_type(fun, (point, *rest))
-    _check_value_type(value, "fun", (types.Complex,) if finite_diff == "cs" else REAL)
+    _check_value_alone(value, (types.Complex,) if finite_diff == "cs" else REAL)
     function = types.FunctionType(value(point, *rest))
     signature = types.float64(vector, vector, vector, vector, function, types.Tuple(rest))
     nfev, njev = _difference_counts(points, lower, upper)

@@ -36,6 +36,6 @@ def bar(total: int, unit: str, wanted: bool) -> Iterator[Callable[[int], Any]]:
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
-        raise ImportError("progress=True needs tqdm: pip install tqdm") from error
+        raise ImportError('progress=True needs tqdm: pip install ".[progress]"') from error
     with tqdm(total=total, unit=f" {unit}") as shown:
         yield lambda done: shown.update(done - shown.n)

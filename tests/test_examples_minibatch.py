@@ -19,6 +19,7 @@ from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
 DATA = REPOSITORY / "tests" / "data" / "airfoil_self_noise.dat"
+GIVE = rf"give --data {DATA.relative_to(REPOSITORY).as_posix()}, which a clone of rmsfast has\.$"
 
 
 def load(name):
@@ -126,7 +127,7 @@ def test_airfoil_fetches_the_data_once(airfoil, address, tmp_path):
     assert_array_equal(fetched, features)
     (tmp_path / "good" / DATA.name).unlink()
     assert names["fetch"](f"{address}/good/{DATA.name}", tmp_path / "cache") == path
-    with pytest.raises(SystemExit, match=r"cannot be fetched: give the path of .* by --data\.$"):
+    with pytest.raises(SystemExit, match=f"cannot be fetched: {GIVE}"):
         names["fetch"](f"{address}/good/{DATA.name}", tmp_path / "empty")
 
 
@@ -139,8 +140,15 @@ def test_airfoil_refuses_other_data(airfoil, address, tmp_path):
 def test_airfoil_without_pooch_says_what_to_do(airfoil, monkeypatch):
     names, _ = airfoil
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(SystemExit, match=r'^pip install "rmsfast\[examples\]" .* by --data\.$'):
+    with pytest.raises(SystemExit, match=rf'^pip install "\.\[examples\]" .* or {GIVE}'):
         names["main"]([])
+
+
+def test_airfoil_without_pytorch_says_what_to_do(airfoil, monkeypatch):
+    names, _ = airfoil
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(SystemExit, match=r"^--torch needs PyTorch: pip install torch\.$"):
+        names["main"](["--data", str(DATA), "--torch"])
 
 
 def test_airfoil_draws(airfoil, tmp_path):

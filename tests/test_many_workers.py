@@ -558,7 +558,9 @@ def test_progress_when_it_fails(capfd):
 def test_progress_without_tqdm(monkeypatch):
     for name in ("tqdm", "tqdm.auto"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match="^progress=True needs tqdm: pip install tqdm$"):
+    with pytest.raises(
+        ImportError, match=r'^progress=True needs tqdm: pip install "\.\[progress\]"$'
+    ):
         solve(chain, None, progress=True)
     assert solve(chain, None, progress=False).success.all()
     assert solve(chain, None).success.all()

@@ -280,7 +280,9 @@ def test_rng_is_looked_at_without_shuffle():
 def test_progress_without_tqdm(monkeypatch):
     for name in ("tqdm", "tqdm.auto"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match="^progress=True needs tqdm: pip install tqdm$"):
+    with pytest.raises(
+        ImportError, match=r'^progress=True needs tqdm: pip install "\.\[progress\]"$'
+    ):
         call(progress=True)
 
 
@@ -668,7 +670,8 @@ WRONG = {
     ),
     "compiled pair with jac": (
         jit_pair, jit_gradient, TypeError,
-        "fun must return a real number, compiled it returns Tuple(float64, array(float64, 1d, C))",
+        "fun must return a real number, compiled it returns Tuple(float64, array(float64, 1d, C)): "
+        "give jac=True if it returns (f, gradient)",
     ),
     "Objective": (
         no_number, True, TypeError,

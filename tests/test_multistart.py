@@ -702,9 +702,7 @@ def test_picture_without_minima(pyplot):
 def test_without_matplotlib(monkeypatch):
     result = multistart(objectives.himmelblau, objectives.himmelblau.bounds, 4, rng=1)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(
-        ImportError, match=r'^plot needs matplotlib: pip install "rmsfast\[plot\]"$'
-    ):
+    with pytest.raises(ImportError, match=r'^plot needs matplotlib: pip install "\.\[plot\]"$'):
         result.plot()
 
 

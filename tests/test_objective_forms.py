@@ -517,14 +517,18 @@ def complex_gradient(x):
 
 
 TEXT = "(unicode_type|str)"
+PAIR = r": give jac=True if it returns \(f, gradient\)$"
 WRONG = [  # fun, jac, exception and text from Python, from compiled code
     (text, None, TypeError, "fun must return a real number, got 'text'", TEXT),
     (imaginary, None, TypeError, "fun must return a real number, got", "complex128"),
+    (text_and_gradient, None, TypeError, f"real number, got a tuple of 2{PAIR}", f"Tuple.*{PAIR}"),
+    (text_and_gradient, False, TypeError, f"real number, got a tuple of 2{PAIR}", f"Tuple.*{PAIR}"),
     (array, None, ValueError, r"fun must return a scalar, .* shape \(3,\)", "array"),
     (nothing, None, TypeError, "fun must return a real number, got None", "none"),
     (text, simple_gradient, TypeError, "fun must return a real number, got 'text'", TEXT),
     (imaginary, simple_gradient, TypeError, "fun must return a real number, got", "complex128"),
     (array, simple_gradient, ValueError, r"fun must return a scalar, .* shape \(3,\)", "array"),
+    (text_and_gradient, simple_gradient, TypeError, f"got a tuple of 2{PAIR}", f"Tuple.*{PAIR}"),
     (simple, longer, ValueError, r"shape of x, \(3,\), got shape \(4,\)", ValueError),
     (simple, empty, ValueError, r"shape of x, \(3,\), got shape \(0,\)", ValueError),
     (simple, text, (TypeError, ValueError), "the gradient must", TEXT),
@@ -608,7 +612,53 @@ def test_objective_in_place_that_is_none(fun, jac, call):
 def test_other_counts_of_arguments_give_no_hint(fun, args):
     with pytest.raises(TypeError, match="argument") as caught:
         rmsfast.rmsprop(fun, X0, args, jac=True)
-    assert not hasattr(caught.value, "__notes__")
+    assert "Objective" not in "".join(getattr(caught.value, "__notes__", ()))
+
+
+@numba.njit
+def jit_of_one(x, a):
+    return a * x[0]
+
+
+COUNTED = {  # by the form: fun, jac, and how it is called
+    "value": (jit_of_one, None, "fun is called with x and"),
+    "value and gradient": (jit_of_one, jit_of_one, "fun and jac are called with x and"),
+    "both": (jit_of_one, True, "fun is called with x and"),
+    "in place": (rmsfast.Objective(jit_in_place), None, "fun is called with x, g and"),
+    "terms": (
+        rmsfast.Objective.from_terms(lambda i, x, a: x[i], lambda i, x, a: 1.0),
+        True,
+        "term and grad are called with i, x and",
+    ),
+}
+COUNTS = [((A, A, A), "3 further arguments."), ((A, A), "2 further arguments.")]
+
+
+@pytest.mark.parametrize("args, rest", COUNTS, ids=["three", "two"])
+@pytest.mark.parametrize("fun, jac, called", COUNTED.values(), ids=COUNTED)
+def test_compiled_objectives_tell_how_they_are_called(fun, jac, called, args, rest):
+    calls = (
+        lambda: minimize(fun, X0, args, method=rmsfast.rmsprop, jac=jac),
+        lambda: rmsfast.minimize_many(fun, [X0], args, jac=jac),
+    )
+    for call in calls:
+        with pytest.raises(TypeError, match="^Signature mismatch") as caught:
+            call()
+        assert caught.value.__notes__ == [f"{called} {rest}"]
+
+
+def test_mini_batches_tell_how_a_compiled_objective_is_called():
+    with pytest.raises(TypeError, match="^Signature mismatch") as caught:
+        rmsfast.minimize_minibatch(
+            rmsfast.Objective(jit_in_place),
+            X0,
+            np.ones(4),
+            args=(A,),
+            batch_size=2,
+            epochs=1,
+            lr=0.1,
+        )
+    assert caught.value.__notes__ == ["fun is called with x, g and 2 further arguments."]
 
 
 def test_other_errors_of_type_give_no_hint():

@@ -135,10 +135,14 @@ def test_a_font_makes_no_difference(name, tmp_path):
 
 @each_picture
 def test_each_part_makes_a_difference(name, pyplot, tmp_path):
-    """Without any one of its lines and areas a picture is not that of the baseline."""
+    """Without any one of its lines and areas a picture is not that of the baseline.
+
+    One mark at the end of a curve is too little for that; it has a test of its own.
+    """
 
     def parts(ax):
-        return [line for line in ax.lines if line.get_xdata().size] + [*ax.collections]
+        lines = [line for line in ax.lines if line.get_xdata().size]
+        return [line for line in lines if line.get_label() != "_end"] + [*ax.collections]
 
     count = len(parts(PICTURES[name]()))
     assert count >= 1
@@ -588,6 +592,30 @@ def is_seen(line):
     return (pictures[0] != pictures[1]).any()
 
 
+@pytest.mark.parametrize("name", ["convergence", "learning_curve"])
+def test_the_last_point_of_a_long_curve_has_a_mark(name):
+    ax = PICTURES[name]()
+    curves = [line for label, line in lines(ax).items() if label != "best epoch"]
+    ends = [line for line in ax.lines if line.get_label() == "_end"]
+    for curve, end in zip(curves, ends, strict=True):
+        assert_array_equal(end.get_xydata(), curve.get_xydata()[-1:])
+        for look in ("color", "marker", "markersize", "markerfacecolor", "markeredgecolor"):
+            assert getattr(end, f"get_{look}")() == getattr(curve, f"get_{look}")()
+        assert is_seen(end)
+
+
+def test_the_last_mark_is_at_a_finite_value():
+    loss = np.where(EPOCH < 28, 1.0 / EPOCH, NAN)
+    ax = plot.learning_curve(OptimizeResult(epoch=EPOCH, loss=loss))
+    (end,) = (line for line in ax.lines if line.get_label() == "_end")
+    assert_array_equal(end.get_xydata(), [[27.0, 1.0 / 27.0]])
+
+
+def test_few_points_have_their_marks_already():
+    ax = plot.learning_curve(train(3))
+    assert "_end" not in [line.get_label() for line in ax.lines]
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -739,9 +767,7 @@ def test_nothing_else_of_matplotlib_is_changed(pyplot):
 @pytest.mark.parametrize("name", DRAWN_ON)
 def test_without_matplotlib(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(
-        ImportError, match=r'^plot needs matplotlib: pip install "rmsfast\[plot\]"$'
-    ):
+    with pytest.raises(ImportError, match=r'^plot needs matplotlib: pip install "\.\[plot\]"$'):
         DRAWN_ON[name](None)
 
 

@@ -1,5 +1,6 @@
 """The README and the examples do what they say."""
 
+import configparser
 import dataclasses
 import inspect
 import pathlib
@@ -34,6 +35,15 @@ def test_links_lead_somewhere(link):
 def test_commands_are_one_line_each(name):
     command = re.search(rf"<!-- {name} -->\n```\n(.+)\n```", README)
     assert command, "the continuous integration reads the command from here"
+
+
+def test_extras_for_users_are_those_of_the_package():
+    package = configparser.ConfigParser()
+    package.read(ROOT / "setup.cfg", encoding="utf-8")
+    table = README.split("| extra | for |")[1].split("\n\n")[0]
+    listed = re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.split("\n")[2:]))
+    developers = ["test", "check", "docs", "bench"]
+    assert sorted(listed + developers) == sorted(package["options.extras_require"])
 
 
 def test_options_of_mini_batches_are_listed():

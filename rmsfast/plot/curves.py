@@ -35,10 +35,15 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 def _curve(ax: Axes, x: np.ndarray, y: np.ndarray, k: int, count: int, **look: Any) -> None:
     """Draw the k-th of `count` curves, with some marks, beside those of the others."""
-    few = np.count_nonzero(np.isfinite(y)) < FEW
+    finite = np.flatnonzero(np.isfinite(y))
+    few = finite.size < FEW
     marked = None if few else (0.1 * k / count, 0.1)  # all, or by parts of the diagonal
-    (line,) = ax.plot(x, y, **{**style(k), **look}, markevery=marked)
+    look = {**style(k), **look}
+    (line,) = ax.plot(x, y, **look, markevery=marked)
     line.sticky_edges.x.append(0.0)  # no margin on the left of 0
+    if not few:  # else a curve that ends on a low stretch seems to end at its last mark
+        end = finite[-1:]
+        ax.plot(x[end], y[end], **{**look, "label": "_end"}, zorder=line.get_zorder())
 
 
 def _log_if_wide(ax: Axes, values: np.ndarray) -> None:

@@ -72,7 +72,7 @@ def check_axes(ax: Any) -> None:
     try:
         from matplotlib import axes
     except ImportError as error:
-        raise ImportError('plot needs matplotlib: pip install "rmsfast[plot]"') from error
+        raise ImportError('plot needs matplotlib: pip install ".[plot]"') from error
     if ax is not None and not isinstance(ax, axes.Axes):
         raise TypeError(f"ax must be a matplotlib Axes or None, got {type(ax).__name__}")
 
