@@ -139,8 +139,8 @@ class RMSProp:
         lr, self._rates = _split(lr)
         if lr is not None:
             options["lr"] = lr
-        need_lr(options, preset)
         check_names(options)
+        need_lr(options, preset)
         base = RMSPropOptions.preset(preset, **options)
         if not isinstance(groups, (list, tuple)):
             raise TypeError(f"groups must be a list of dicts, got {groups!r}")

@@ -20,6 +20,7 @@ from rmsfast.options import (
     RuleOptions,
     SolverOptions,
     check_number,
+    hint,
     take,
     take_hyperparameters,
 )
@@ -244,7 +245,8 @@ class Solver:
             raise ValueError(f"maxcor={options['maxcor']!r} needs lr='auto', got a numeric lr")
         self.options = take(SolverOptions, options)
         if options:
-            names = ", ".join(options)
+            kinds = (type(self.hyper), SolverOptions)
+            names = ", ".join(f"{name}{hint(name, *kinds)}" for name in options)
             warn(f"Unknown solver options: {names}", OptimizeWarning)
         x0 = check_start(x0)
         self.hyper.check_dtype(x0.dtype)

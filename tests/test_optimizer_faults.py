@@ -38,6 +38,7 @@ def readonly(a):
 
 MISSING = "lr must be given, or a preset that has one, got None"
 NAMED = "is no hyperparameter: there are lr, rho, eps, momentum, nesterov, centered, "
+OTHERWISE = "'learning_rate' is no hyperparameter (did you mean lr?): there are lr, rho, "
 KNOWN = "preset must be one of torch, keras, tf1, optax, d2l, ensmallen, optimisers_jl, pennylane, "
 FLAGS = [
     "nesterov", "centered", "eps_in_sqrt", "bias_correction", "decoupled", "lr_in_momentum",
@@ -76,7 +77,8 @@ CONSTRUCTIONS = [
      "lr must not depend on the objective, got plateau("),
     ("lr class of a schedule", {"lr": schedules.cosine}, TypeError,
      "lr must be a schedule, not the class of one, got <class"),
-    ("unknown", {"lr": 0.1, "learning_rate": 0.1}, TypeError, f"'learning_rate' {NAMED}"),
+    ("unknown", {"lr": 0.1, "speed": 0.1}, TypeError, f"'speed' {NAMED}"),
+    ("called otherwise, without lr", {"learning_rate": 0.1}, TypeError, OTHERWISE),
     ("of the solver", {"lr": 0.1, "maxiter": 5}, TypeError, f"'maxiter' {NAMED}"),
     ("preset unknown", {"lr": 0.1, "preset": "adam"}, ValueError, KNOWN),
     ("preset unknown, named", {"lr": 0.1, "preset": "adam"}, ValueError, "got 'adam'"),
@@ -117,8 +119,8 @@ CONSTRUCTIONS = [
      "clip_norm is one for all groups, got None in one"),
     ("lr in a group beside arrays", constructed({"lr": 0.2}, lr={"w": np.ones(2)}), ValueError,
      "lr is given for each coordinate, got 0.2 in a group"),
-    ("unknown in a group", constructed({"learning_rate": 1}), TypeError,
-     f"'learning_rate' {NAMED}"),
+    ("unknown in a group", constructed({"speed": 1}), TypeError, f"'speed' {NAMED}"),
+    ("called otherwise in a group", constructed({"learning_rate": 1}), TypeError, OTHERWISE),
     ("ema_decay in a group", constructed({"ema_decay": 0.9}), TypeError, f"'ema_decay' {NAMED}"),
     ("rho in a group", constructed({"rho": 1.5}), ValueError, "rho must be in [0, 1), got 1.5"),
     ("lr auto in a group", constructed({"lr": "auto"}), ValueError,
