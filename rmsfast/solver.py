@@ -17,6 +17,7 @@ from rmsfast.core import status
 from rmsfast.core.auto import advance_auto
 from rmsfast.objective import check_value, real_dtype, write_gradient
 from rmsfast.options import (
+    RULES,
     RuleOptions,
     SolverOptions,
     check_number,
@@ -306,6 +307,11 @@ class Solver:
     def __setstate__(self, values: dict[str, Any]) -> None:
         vars(self).update(values)
         self.state = self.record[0]  # compiled code writes into the array
+
+    def __repr__(self) -> str:
+        rule = next(name for name, kind in RULES.items() if kind is type(self.hyper))
+        n, nit = self.point("trial").size, int(self.state["nit"])
+        return f"{type(self).__name__}({rule!r}, n={n}, nit={nit}, done={self.done})"
 
     def __copy__(self) -> Solver:
         return copy.deepcopy(self)
