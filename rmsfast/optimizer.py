@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import operator
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from rmsfast import device, schedules
 from rmsfast.core import cpu
 from rmsfast.device import Leaf
 from rmsfast.options import (
+    HINTS,
     RMSPropOptions,
     UpdateOptions,
     check_count,
     check_names,
     check_number,
+    names_of,
     need_lr,
     take,
 )
@@ -37,8 +40,26 @@ DTYPES: dict[np.dtype[Any], tuple[np.dtype[Any], Any]] = {
 }
 FLAGS = 0x1 | 0x2 | 0x100 | 0x400  # of an array: C, Fortran, aligned, writeable
 P = TypeVar("P", bound=Pass)
+Q = ParamSpec("Q")
 ACCUMULATORS = tuple(name for name in COLUMNS if name != "lr")
 COUNTS = ("step_count", "skipped_count")  # of the state, beside the accumulators
+# names that one may take for attributes: they would be set, and change nothing
+FIXED = {*names_of(RMSPropOptions), *names_of(UpdateOptions), "preset", "groups", *HINTS} - {"lr"}
+
+
+def _lr_alone_by_position(init: Callable[Q, None]) -> Callable[Q, None]:
+    """Make `init` refuse what SciPy hands to a method, or one hands to an optimizer of PyTorch."""
+
+    @functools.wraps(init)
+    def checked(*args: Q.args, **options: Q.kwargs) -> None:
+        if len(args) > 2:  # self and lr
+            raise TypeError(
+                f"RMSProp takes lr alone by position, got {len(args) - 1} arguments: it is the "
+                "optimizer for loops of your own; the method of minimize is rmsfast.rmsprop"
+            )
+        init(*args, **options)
+
+    return checked
 
 
 class RMSProp:
@@ -127,6 +148,7 @@ class RMSProp:
     _ids: set[int]  # of the parameters
     _signature: Any
 
+    @_lr_alone_by_position
     def __init__(
         self,
         lr: Any = None,
@@ -156,6 +178,13 @@ class RMSProp:
         self._state: dict[str, list[np.ndarray]] = {}
         self._forget_arrays()
         self._lock = threading.Lock()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED:
+            raise AttributeError(
+                f"{name} cannot be set, only lr can: make a new RMSProp and load_state_dict"
+            )
+        super().__setattr__(name, value)
 
     def _add_group(self, group: dict[str, Any]) -> None:
         """Check a group, and remember it."""
@@ -600,7 +629,7 @@ class RMSProp:
             if self._extras.ema_decay is not None:
                 numbers[cpu.DECAY] = self._extras.ema_decay if t > 1 else 0.0
             each.update(xs, gs)
-        self._step_count = t
+        vars(self)["_step_count"] = t  # past `__setattr__`, a tenth of a small update
 
     def _scale(
         self, passes: list[Pass], xs: list[np.ndarray], gs: list[np.ndarray]

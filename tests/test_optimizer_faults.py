@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 
 import rmsfast
 from rmsfast import schedules
@@ -148,6 +149,30 @@ def test_bad_construction(arguments, error, text):
     assert text in str(caught.value)
     assert type(caught.value) is error
     assert bits(arguments) == before
+
+
+PAIR = "RMSProp takes lr alone by position, got 2 arguments: it is the optimizer for loops of your "
+NO_METHOD = PAIR + "own; the method of minimize is rmsfast.rmsprop"
+
+
+def test_it_is_no_method_of_minimize():
+    with pytest.raises(TypeError, match=f"^{NO_METHOD}$"):
+        minimize(rmsfast.objectives.rosenbrock, [-1.2, 1.0], jac=True, method=rmsfast.RMSProp)
+    with pytest.raises(TypeError, match=f"^{NO_METHOD}$"):  # as PyTorch's
+        rmsfast.RMSProp([one()], 0.1)
+
+
+@pytest.mark.parametrize("name", ["rho", "clip_norm", "ema_decay", "groups", "learning_rate"])
+def test_only_lr_can_be_set(name):
+    optimizer = rmsfast.RMSProp(lr=0.1)
+    before = dict(vars(optimizer))
+    with pytest.raises(AttributeError) as caught:
+        setattr(optimizer, name, 0.5)
+    text = f"{name} cannot be set, only lr can: make a new RMSProp and load_state_dict"
+    assert str(caught.value) == text
+    assert vars(optimizer) == before
+    optimizer.lr = 0.5
+    assert optimizer.options == rmsfast.RMSPropOptions(lr=0.5)
 
 
 # update and update_rows --------------------------------------------------------------------------
