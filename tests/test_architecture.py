@@ -107,7 +107,7 @@ def test_core_imports_downwards_and_nothing_else_of_rmsfast(name):
 @each_core
 def test_core_knows_numbers_only(name):
     outside = {module.split(".")[0] for module in imports(name)} - {"rmsfast"}
-    own = {"jit": {"hashlib", "os", "pathlib", "types"}, "digest": {"hashlib", "types"}}
+    own = {"jit": {"hashlib", "os", "pathlib", "types", "warnings"}, "digest": {"hashlib", "types"}}
     own["lanes"] = {"re"}  # reads what LLVM made
     own["cuda.target"] = {"importlib", "os", "types"}
     own["cuda.update"] = {"ctypes"}  # the simulator's pointers
