@@ -48,7 +48,7 @@ else:  # imported at the first use: two thirds of the time, which a first minimi
         return found
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted([*__all__, "__version__", "options"])
 
 
 __all__ = [

@@ -18,10 +18,14 @@ from rmsfast.options import (
     RULES,
     MinibatchOptions,
     ReportOptions,
+    RMSPropOptions,
     RuleOptions,
     check_count,
     check_flag,
+    hint,
+    names_of,
     need_lr,
+    rule_of,
     take,
     take_hyperparameters,
 )
@@ -249,16 +253,18 @@ initial_scale, weight_decay, decoupled, lr_in_momentum, clip_value, clip_norm, m
 
 def _hyperparameters(options: dict[str, Any], method: str) -> RuleOptions:
     """Return the hyperparameters among the options, checked, if there are no others."""
-    if method == "rmsprop":
+    kind = rule_of(method)
+    known = names_of(kind) | ({"preset"} if kind is RMSPropOptions else set())
+    for name in options:
+        if name not in known:
+            of_a_rule = name == "preset" or any(hasattr(rule, name) for rule in RULES.values())
+            owner = f"method {method!r}" if of_a_rule else "minimize_minibatch"
+            raise TypeError(f"{name!r} is no option of {owner}{hint(name, kind)}")
+    if kind is RMSPropOptions:
         need_lr(options, options.get("preset"))
     if isinstance(options.get("lr"), str):
         raise ValueError(f"lr must be a number or a schedule, got {options['lr']!r}")
-    hyper = take_hyperparameters(options, method)
-    for name in options:  # that are left
-        of_a_rule = name == "preset" or any(hasattr(rule, name) for rule in RULES.values())
-        owner = f"method {method!r}" if of_a_rule else "minimize_minibatch"
-        raise TypeError(f"{name!r} is no option of {owner}")
-    return hyper
+    return take_hyperparameters(options, method)
 
 
 def _check_compilable(names: list[str], arrays: tuple[np.ndarray, ...]) -> None:

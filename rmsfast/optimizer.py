@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import operator
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from rmsfast import device, schedules
 from rmsfast.core import cpu
 from rmsfast.device import Leaf
 from rmsfast.options import (
+    HINTS,
     RMSPropOptions,
     UpdateOptions,
     check_count,
     check_names,
     check_number,
+    names_of,
     need_lr,
     take,
 )
@@ -37,8 +40,26 @@ DTYPES: dict[np.dtype[Any], tuple[np.dtype[Any], Any]] = {
 }
 FLAGS = 0x1 | 0x2 | 0x100 | 0x400  # of an array: C, Fortran, aligned, writeable
 P = TypeVar("P", bound=Pass)
+Q = ParamSpec("Q")
 ACCUMULATORS = tuple(name for name in COLUMNS if name != "lr")
 COUNTS = ("step_count", "skipped_count")  # of the state, beside the accumulators
+# names that one may take for attributes: they would be set, and change nothing
+FIXED = {*names_of(RMSPropOptions), *names_of(UpdateOptions), "preset", "groups", *HINTS} - {"lr"}
+
+
+def _lr_alone_by_position(init: Callable[Q, None]) -> Callable[Q, None]:
+    """Make `init` refuse what SciPy hands to a method, or one hands to an optimizer of PyTorch."""
+
+    @functools.wraps(init)
+    def checked(*args: Q.args, **options: Q.kwargs) -> None:
+        if len(args) > 2:  # self and lr
+            raise TypeError(
+                f"RMSProp takes lr alone by position, got {len(args) - 1} arguments: it is the "
+                "optimizer for loops of your own; the method of minimize is rmsfast.rmsprop"
+            )
+        init(*args, **options)
+
+    return checked
 
 
 class RMSProp:
@@ -127,6 +148,7 @@ class RMSProp:
     _ids: set[int]  # of the parameters
     _signature: Any
 
+    @_lr_alone_by_position
     def __init__(
         self,
         lr: Any = None,
@@ -139,8 +161,8 @@ class RMSProp:
         lr, self._rates = _split(lr)
         if lr is not None:
             options["lr"] = lr
-        need_lr(options, preset)
         check_names(options)
+        need_lr(options, preset)
         base = RMSPropOptions.preset(preset, **options)
         if not isinstance(groups, (list, tuple)):
             raise TypeError(f"groups must be a list of dicts, got {groups!r}")
@@ -149,13 +171,19 @@ class RMSProp:
         for group in groups:
             self._add_group(group)
         self._options = self._with_groups(base)
-        self._step_count = 0
-        self._skipped_count = 0
+        self._counts = dict.fromkeys(COUNTS, 0)  # of updates, made and skipped
         self._tree: Tree | None = None
         self._dtypes: list[np.dtype[Any]] = []  # of the parameters
         self._state: dict[str, list[np.ndarray]] = {}
         self._forget_arrays()
         self._lock = threading.Lock()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED:
+            raise AttributeError(
+                f"{name} cannot be set, only lr can: make a new RMSProp and load_state_dict"
+            )
+        super().__setattr__(name, value)
 
     def _add_group(self, group: dict[str, Any]) -> None:
         """Check a group, and remember it."""
@@ -217,18 +245,18 @@ class RMSProp:
     def step_count(self) -> int:
         """Number of updates so far."""
         self._fetch_counts()
-        return self._step_count
+        return self._counts["step_count"]
 
     @property
     def skipped_count(self) -> int:
         """Number of updates skipped."""
         self._fetch_counts()
-        return self._skipped_count
+        return self._counts["skipped_count"]
 
     def _fetch_counts(self) -> None:
         """Learn from the GPU how many updates it skipped."""
         if self._control is not None and self._extras.skip_nonfinite:
-            self._step_count, self._skipped_count = self._control.counts()
+            self._counts = dict(zip(COUNTS, self._control.counts(), strict=True))
 
     @property
     def average(self) -> Any:
@@ -316,8 +344,8 @@ class RMSProp:
             if self._extras.lazy_decay:
                 for k, group in enumerate(self._group_of(self._tree or Tree.of(params))):
                     last = self._state["last_step"][k]
-                    self._catch_up(group, self._step_count - last, self._state, k)
-                    last[...] = self._step_count + 1
+                    self._catch_up(group, self._counts["step_count"] - last, self._state, k)
+                    last[...] = self._counts["step_count"] + 1
             self._advance(self._passes, xs, gs, rates, scale)
 
     def update_rows(self, params: Any, rows: Any, grads: Any) -> None:
@@ -450,7 +478,7 @@ class RMSProp:
             self._allocate(tree, xs)
             self._lay_out(xs)
             self._passes = self._make_passes(tree, xs, gs, self._state, self._rates, Pass)
-        self._signature = signature
+            self._signature = signature
         ids = self._ids if kept else set(map(id, xs))
         if not ids.isdisjoint(map(id, gs)):  # another's: read after it was written over
             pairs = zip(xs, gs, strict=True)
@@ -590,7 +618,7 @@ class RMSProp:
         scale: float,
     ) -> None:
         """Update all arrays, and count it."""
-        t = self._step_count + 1
+        t = self._counts["step_count"] + 1
         for each in passes:
             numbers, options = each.numbers, self._options[each.group]
             numbers[cpu.RATE] = rates[each.group]
@@ -600,7 +628,7 @@ class RMSProp:
             if self._extras.ema_decay is not None:
                 numbers[cpu.DECAY] = self._extras.ema_decay if t > 1 else 0.0
             each.update(xs, gs)
-        self._step_count = t
+        self._counts["step_count"] = t
 
     def _scale(
         self, passes: list[Pass], xs: list[np.ndarray], gs: list[np.ndarray]
@@ -623,7 +651,7 @@ class RMSProp:
                 factor = 2.0 ** -min(max(math.frexp(largest)[1], -1000), 1000)
                 square, _ = measure(factor)
         if skips and not finite:
-            self._skipped_count += 1
+            self._counts["skipped_count"] += 1
             return None
         if clip_norm is None or not finite or square == 0:
             return 1.0
@@ -655,7 +683,7 @@ class RMSProp:
         }
         if self._extras.lazy_decay:
             for k, group in enumerate(self._group_of(tree)):
-                idle = self._step_count - state["last_step"][k][rs[k]]
+                idle = self._counts["step_count"] - state["last_step"][k][rs[k]]
                 self._catch_up(group, idle, state_parts, k)
         rates = None
         if self._rates is not None:
@@ -676,7 +704,7 @@ class RMSProp:
                 if state[name][k].shape == xs[k].shape:
                     state[name][k][r] = arrays[k]
             if self._extras.lazy_decay:
-                state["last_step"][k][r] = self._step_count
+                state["last_step"][k][r] = self._counts["step_count"]
 
     def _catch_up(
         self, group: int, idle: np.ndarray, state: dict[str, list[np.ndarray]], k: int
@@ -755,7 +783,7 @@ class RMSProp:
             self._forget()
             self._tree, self._dtypes = tree, dtypes
             self._state = {name: [a.copy("K") for a in leaves] for name, leaves in arrays.items()}
-            self._step_count, self._skipped_count = step_count, skipped_count
+            self._counts = {"step_count": step_count, "skipped_count": skipped_count}
 
     def _check_loaded(
         self, tree: Tree, name: str, k: int, a: Any, mean_square: Any, step_count: int

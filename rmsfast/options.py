@@ -686,12 +686,38 @@ class MinibatchOptions:
             raise ValueError(f"average_start={self.average_start!r} needs average, got None")
 
 
+# What options are called elsewhere -> here
+HINTS = {
+    "learning_rate": "lr",
+    "step_size": "lr",
+    "eta": "lr",
+    "alpha": "rho",
+    "beta": "rho",
+    "decay": "rho",
+    "gamma": "rho",
+    "epsilon": "eps",
+    "initial_accumulator_value": "initial_scale",
+    "clipvalue": "clip_value",
+    "global_clipnorm": "clip_norm",
+    "max_iter": "maxiter",
+    "max_nfev": "maxfun",
+    "maxfev": "maxfun",
+}
+
+
+def hint(name: str, *kinds: Any) -> str:
+    """Return " (did you mean ...?)" if an unknown name is called otherwise among the `kinds`."""
+    meant = HINTS.get(name)
+    return f" (did you mean {meant}?)" if any(meant in names_of(kind) for kind in kinds) else ""
+
+
 def check_names(given: Any) -> None:
     """Raise TypeError if one of the names `given` is no hyperparameter."""
     for name in given:
-        if name not in _names(RMSPropOptions):
+        if name not in names_of(RMSPropOptions):
             known = ", ".join(field.name for field in fields(RMSPropOptions))
-            raise TypeError(f"{name!r} is no hyperparameter: there are {known}")
+            what = f"no hyperparameter{hint(name, RMSPropOptions)}"
+            raise TypeError(f"{name!r} is {what}: there are {known}")
 
 
 def need_lr(given: Any, preset: Any) -> None:
@@ -702,8 +728,15 @@ def need_lr(given: Any, preset: Any) -> None:
 
 def take(kind: type[T], options: dict[str, Any]) -> T:
     """Remove the fields of the dataclass `kind` from `options` and return them checked."""
-    names = _names(kind)  # type: ignore[arg-type]
+    names = names_of(kind)  # type: ignore[arg-type]
     return kind(**{name: options.pop(name) for name in list(options) if name in names})
+
+
+def rule_of(method: Any) -> Callable[..., RuleOptions]:
+    """Return the class of the hyperparameters of a rule, one of `RULES`, or raise ValueError."""
+    if not isinstance(method, str) or method not in RULES:
+        raise ValueError(f"method must be one of {', '.join(RULES)}, got {method!r}")
+    return RULES[method]
 
 
 def take_hyperparameters(options: dict[str, Any], method: str = "rmsprop") -> RuleOptions:
@@ -716,11 +749,9 @@ def take_hyperparameters(options: dict[str, Any], method: str = "rmsprop") -> Ru
     method : str, optional
         The rule, one of `RULES`.
     """
-    if not isinstance(method, str) or method not in RULES:
-        raise ValueError(f"method must be one of {', '.join(RULES)}, got {method!r}")
-    kind = RULES[method]
+    kind = rule_of(method)
     preset = options.pop("preset", None) if kind is RMSPropOptions else None
-    names = _names(kind)
+    names = names_of(kind)
     chosen = {name: options.pop(name) for name in list(options) if name in names}
     if preset is not None:
         return RMSPropOptions.preset(preset, **chosen)
@@ -731,5 +762,6 @@ _DEFAULTS = {name: kind() for name, kind in RULES.items()}
 
 
 @functools.cache
-def _names(kind: Any) -> frozenset[str]:
+def names_of(kind: Any) -> frozenset[str]:
+    """Return the names of the fields of a class of options."""
     return frozenset(field.name for field in fields(kind))

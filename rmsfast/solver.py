@@ -17,9 +17,11 @@ from rmsfast.core import status
 from rmsfast.core.auto import advance_auto
 from rmsfast.objective import check_value, real_dtype, write_gradient
 from rmsfast.options import (
+    RULES,
     RuleOptions,
     SolverOptions,
     check_number,
+    hint,
     take,
     take_hyperparameters,
 )
@@ -244,7 +246,8 @@ class Solver:
             raise ValueError(f"maxcor={options['maxcor']!r} needs lr='auto', got a numeric lr")
         self.options = take(SolverOptions, options)
         if options:
-            names = ", ".join(options)
+            kinds = (type(self.hyper), SolverOptions)
+            names = ", ".join(f"{name}{hint(name, *kinds)}" for name in options)
             warn(f"Unknown solver options: {names}", OptimizeWarning)
         x0 = check_start(x0)
         self.hyper.check_dtype(x0.dtype)
@@ -304,6 +307,11 @@ class Solver:
     def __setstate__(self, values: dict[str, Any]) -> None:
         vars(self).update(values)
         self.state = self.record[0]  # compiled code writes into the array
+
+    def __repr__(self) -> str:
+        rule = next(name for name, kind in RULES.items() if kind is type(self.hyper))
+        n, nit = self.point("trial").size, int(self.state["nit"])
+        return f"{type(self).__name__}({rule!r}, n={n}, nit={nit}, done={self.done})"
 
     def __copy__(self) -> Solver:
         return copy.deepcopy(self)

@@ -236,6 +236,16 @@ def test_result_on_the_way():
         assert result.nfev == result.njev == k
 
 
+def test_repr():
+    solver = rmsfast.Solver(X0, lr=0.001, maxiter=2)
+    assert repr(solver) == "Solver('rmsprop', n=4, nit=0, done=False)"
+    while not solver.done:
+        solver.tell(rosen(solver.ask()), rosen_der(solver.ask()))
+    assert repr(solver) == "Solver('rmsprop', n=4, nit=2, done=True)"
+    other = rmsfast.Solver.by_rule("adagrad", [1.0])
+    assert repr(other) == "Solver('adagrad', n=1, nit=0, done=False)"
+
+
 def test_unknown_option():
     with pytest.warns(OptimizeWarning, match="Unknown solver options: speed"):
         rmsfast.Solver(X0, speed=3)

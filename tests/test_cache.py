@@ -170,6 +170,36 @@ def test_switched_off(run_python, tmp_path):
     assert files(on)
 
 
+IMPORT = """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import rmsfast
+    import rmsfast.many
+print(*[f"{each.category.__name__}: {each.message}" for each in caught], sep="\\n")
+"""
+UNKEPT = (
+    "RuntimeWarning: compiled code cannot be kept on disk: neither the folder of rmsfast nor the "
+    "user's cache is writable; set NUMBA_CACHE_DIR to a folder that is, or RMSFAST_CACHE=0\n"
+)
+
+
+def test_where_nothing_can_be_written_it_warns_once_and_goes_on(run_python, tmp_path):
+    """Files stand where folders would be made: root, too, cannot write there."""
+    package, file = tmp_path / "rmsfast", tmp_path / "file"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    file.touch()
+    for folder in {source.parent for source in package.rglob("*.py")}:
+        (folder / "__pycache__").touch()
+    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(file / "cache"))
+    nowhere["NUMBA_CACHE_DIR"] = str(file / "cache")
+    before = files(tmp_path)
+    output = run_python(IMPORT + EVALUATE, path=tmp_path, **nowhere)
+    off = run_python(IMPORT + EVALUATE, path=tmp_path, **nowhere, RMSFAST_CACHE="0")
+    assert output == UNKEPT + off.removeprefix("\n")
+    assert files(tmp_path) == before
+
+
 HEAVY = {"matplotlib", "numba.cuda", "torch", "sklearn", "jax", "pandas", "cupy"}
 
 

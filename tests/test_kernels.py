@@ -502,8 +502,10 @@ def test_initial_scale_is_what_the_mean_square_is_filled_with(dtype):
     arrays.assert_equal()
 
 
+OTHERWISE = r"'epsilon' is no hyperparameter \(did you mean eps\?\): there are lr, rho, "
 WRONG = [  # arguments, exception, what the message says: the argument and the value
     ({}, ValueError, "lr must be given, or a preset that has one, got None"),
+    ({"epsilon": 1e-8}, TypeError, OTHERWISE),
     ({"preset": "tf1"}, ValueError, "preset 'tf1' has no default learning rate"),
     ({"preset": "adam"}, ValueError, "preset must be one of .*, got 'adam'"),
     ({"lr": "auto"}, TypeError, "lr must be a real number, got 'auto'"),

@@ -128,6 +128,10 @@ BAD = {
     ),
     "gtol": ({"gtol": 1e-3}, TypeError, "'gtol' is no option of minimize_minibatch"),
     "bounds": ({"bounds": None}, TypeError, "'bounds' is no option of minimize_minibatch"),
+    "lr called otherwise": (
+        {"lr": ..., "learning_rate": 0.1}, TypeError,
+        "'learning_rate' is no option of minimize_minibatch (did you mean lr?)",
+    ),
     "no lr": ({"lr": ...}, ValueError, "lr must be given, or a preset that has one, got None"),
     "preset without lr": (
         {"lr": ..., "preset": "tf1"}, ValueError,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 
 import rmsfast
 from rmsfast import schedules
@@ -38,6 +39,7 @@ def readonly(a):
 
 MISSING = "lr must be given, or a preset that has one, got None"
 NAMED = "is no hyperparameter: there are lr, rho, eps, momentum, nesterov, centered, "
+OTHERWISE = "'learning_rate' is no hyperparameter (did you mean lr?): there are lr, rho, "
 KNOWN = "preset must be one of torch, keras, tf1, optax, d2l, ensmallen, optimisers_jl, pennylane, "
 FLAGS = [
     "nesterov", "centered", "eps_in_sqrt", "bias_correction", "decoupled", "lr_in_momentum",
@@ -76,7 +78,8 @@ CONSTRUCTIONS = [
      "lr must not depend on the objective, got plateau("),
     ("lr class of a schedule", {"lr": schedules.cosine}, TypeError,
      "lr must be a schedule, not the class of one, got <class"),
-    ("unknown", {"lr": 0.1, "learning_rate": 0.1}, TypeError, f"'learning_rate' {NAMED}"),
+    ("unknown", {"lr": 0.1, "speed": 0.1}, TypeError, f"'speed' {NAMED}"),
+    ("called otherwise, without lr", {"learning_rate": 0.1}, TypeError, OTHERWISE),
     ("of the solver", {"lr": 0.1, "maxiter": 5}, TypeError, f"'maxiter' {NAMED}"),
     ("preset unknown", {"lr": 0.1, "preset": "adam"}, ValueError, KNOWN),
     ("preset unknown, named", {"lr": 0.1, "preset": "adam"}, ValueError, "got 'adam'"),
@@ -117,8 +120,8 @@ CONSTRUCTIONS = [
      "clip_norm is one for all groups, got None in one"),
     ("lr in a group beside arrays", constructed({"lr": 0.2}, lr={"w": np.ones(2)}), ValueError,
      "lr is given for each coordinate, got 0.2 in a group"),
-    ("unknown in a group", constructed({"learning_rate": 1}), TypeError,
-     f"'learning_rate' {NAMED}"),
+    ("unknown in a group", constructed({"speed": 1}), TypeError, f"'speed' {NAMED}"),
+    ("called otherwise in a group", constructed({"learning_rate": 1}), TypeError, OTHERWISE),
     ("ema_decay in a group", constructed({"ema_decay": 0.9}), TypeError, f"'ema_decay' {NAMED}"),
     ("rho in a group", constructed({"rho": 1.5}), ValueError, "rho must be in [0, 1), got 1.5"),
     ("lr auto in a group", constructed({"lr": "auto"}), ValueError,
@@ -146,6 +149,30 @@ def test_bad_construction(arguments, error, text):
     assert text in str(caught.value)
     assert type(caught.value) is error
     assert bits(arguments) == before
+
+
+PAIR = "RMSProp takes lr alone by position, got 2 arguments: it is the optimizer for loops of your "
+NO_METHOD = PAIR + "own; the method of minimize is rmsfast.rmsprop"
+
+
+def test_it_is_no_method_of_minimize():
+    with pytest.raises(TypeError, match=f"^{NO_METHOD}$"):
+        minimize(rmsfast.objectives.rosenbrock, [-1.2, 1.0], jac=True, method=rmsfast.RMSProp)
+    with pytest.raises(TypeError, match=f"^{NO_METHOD}$"):  # as PyTorch's
+        rmsfast.RMSProp([one()], 0.1)
+
+
+@pytest.mark.parametrize("name", ["rho", "clip_norm", "ema_decay", "groups", "learning_rate"])
+def test_only_lr_can_be_set(name):
+    optimizer = rmsfast.RMSProp(lr=0.1)
+    before = dict(vars(optimizer))
+    with pytest.raises(AttributeError) as caught:
+        setattr(optimizer, name, 0.5)
+    text = f"{name} cannot be set, only lr can: make a new RMSProp and load_state_dict"
+    assert str(caught.value) == text
+    assert vars(optimizer) == before
+    optimizer.lr = 0.5
+    assert optimizer.options == rmsfast.RMSPropOptions(lr=0.5)
 
 
 # update and update_rows --------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from scipy.optimize import OptimizeWarning
 
 import rmsfast
 from rmsfast import RMSPropOptions, schedules
-from rmsfast.options import PRESETS, ReportOptions, SolverOptions
+from rmsfast.options import HINTS, PRESETS, ReportOptions, SolverOptions
 
 
 def fun(x):
@@ -204,8 +204,25 @@ def test_a_large_maxiter_is_no_limit(maxiter):
 
 def test_unknown_options_warn():
     for way in (rmsfast.Solver, lambda x0, **options: by_method(options, x0)):
-        with pytest.warns(OptimizeWarning, match="^Unknown solver options: alpha, decay$"):
-            way(reference.START, alpha=0.9, decay=0.1)
+        with pytest.warns(OptimizeWarning, match="^Unknown solver options: speed, colour$"):
+            way(reference.START, speed=0.9, colour=0.1)
+
+
+ELSEWHERE = "learning_rate (did you mean lr?), max_iter (did you mean maxiter?)"
+
+
+def test_unknown_options_that_are_called_otherwise():
+    for way in (rmsfast.Solver, lambda x0, **options: by_method(options, x0)):
+        with pytest.warns(OptimizeWarning, match=re.escape(f"options: {ELSEWHERE}")):
+            way(reference.START, learning_rate=0.1, max_iter=10)
+    with pytest.warns(OptimizeWarning, match="^Unknown solver options: alpha$"):  # it has no rho
+        rmsfast.Solver.by_rule("adagrad", reference.START, alpha=0.9)
+
+
+def test_each_hint_leads_from_no_option_to_one():
+    names = {f.name for kind in (RMSPropOptions, SolverOptions) for f in dataclasses.fields(kind)}
+    assert {*HINTS.values()} <= names
+    assert not {*HINTS} & names
 
 
 @pytest.mark.parametrize("options", [RMSPropOptions(), SolverOptions(), ReportOptions()])

@@ -12,13 +12,14 @@
     Compiled code touches no Python object, so other threads may run.
 ``cache=True``
     Compiled code is kept on disk and a second process compiles nothing. Set the
-    environment variable ``RMSFAST_CACHE=0`` before the import to switch it off,
-    for example where the file system is read-only.
+    environment variable ``RMSFAST_CACHE=0`` before the import to switch it off.
+    Where nothing can be written it is off, and the import warns.
 """
 
 import functools
 import hashlib
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
@@ -64,6 +65,27 @@ class _CacheFile(IndexDataCacheFile):
         files._save_index(overloads)
 
 
+@functools.cache
+def _warn_unkept() -> None:
+    """Warn, once per process."""
+    text = (
+        "compiled code cannot be kept on disk: neither the folder of rmsfast nor the user's cache "
+        "is writable; set NUMBA_CACHE_DIR to a folder that is, or RMSFAST_CACHE=0"
+    )
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def _keep(compiled: Any) -> bool:
+    """Have Numba keep machine code on disk; return whether there is a place for it."""
+    try:
+        compiled.enable_caching()
+    except RuntimeError:
+        _warn_unkept()
+        return False
+    compiled._cache._cache_file.__class__ = _CacheFile
+    return True
+
+
 def _njit(*signature: Any, **flags: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile with the flags of this module, and with a cache that sees all of this folder.
 
@@ -74,10 +96,8 @@ def _njit(*signature: Any, **flags: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         compiled = numba.njit(error_model="numpy", nogil=True, **flags)(function)
-        if CACHE and flags.get("inline") != "always":
-            compiled.enable_caching()
+        if CACHE and flags.get("inline") != "always" and _keep(compiled):
             index = compiled._cache._cache_file
-            index.__class__ = _CacheFile
             index._source_stamp = (*index._source_stamp, FINGERPRINT)
         for types in signature:
             compiled.compile(types)
@@ -99,11 +119,12 @@ def cached_by_value(compiled: Any, *key: Any) -> Any:
     are, and it holds a number that differs from process to process.
     """
     digest = digest_of(FINGERPRINT, *key)
-    if CACHE and digest is not None:
-        compiled.enable_caching()
-        cache = compiled._cache
-        cache._cache_file.__class__ = _CacheFile
-        cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), digest)
+    if CACHE and digest is not None and _keep(compiled):
+        compiled._cache._index_key = lambda signature, codegen: (
+            signature,
+            codegen.magic_tuple(),
+            digest,
+        )
     return compiled
 
 
