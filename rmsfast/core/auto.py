@@ -201,7 +201,7 @@ def judge_point(
         if level and not steep:
             return _end(state, status.GTOL)
         if level or not state.f_best < state.f_returned:
-            return _end(state, status.INCONSISTENT if state.rises else status.LINE_SEARCH)
+            return _end(state, _obstacle(state))
         # the non-monotone rule led away from the best point: lower values alone from there
         _return_to_best(state)
         state.f_returned = state.f_best
@@ -272,6 +272,8 @@ def _accept(state: State, f: float, square: float, eps: float) -> None:
     state.previous, state.current = state.current, state.trial
     state.window[state.nit % WINDOW] = f
     state.restarted = False
+    if state.backtracks == 0:
+        state.walled = False
     state.backtracks = 0
     state.rise = np.inf
     state.stalled += 1
@@ -335,14 +337,20 @@ def judge_move(state: State, moved: bool, predicted: float) -> int:
 def _give_up(state: State) -> int:
     """Start afresh where no step leads on; the second time, stop."""
     if state.restarted:
-        if state.walled:
-            return _end(state, status.NONFINITE)
-        return _end(state, status.INCONSISTENT if state.rises else status.LINE_SEARCH)
+        return _end(state, _obstacle(state))
     _return_to_best(state)
     state.restarted = True
     state.walled = state.rises = False
     state.backtracks = 0
     return FORGET
+
+
+@jit_inline
+def _obstacle(state: State) -> int:
+    """Return why no step leads on."""
+    if state.walled:
+        return status.NONFINITE
+    return status.INCONSISTENT if state.rises else status.LINE_SEARCH
 
 
 @jit_inline
