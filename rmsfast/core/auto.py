@@ -13,10 +13,11 @@ measured in another unit.
    short ones by turns.
 2. With corrections, limited-memory BFGS [2]_ starts its two-loop recursion
    from ``lr * P``, or from the common scale ``s.y / y.y`` of all coordinates
-   where that fits the last step s and gradient change y better: where the
-   angle between them is smaller without P than in the metric P. (A chain of
-   10,000 coupled variables takes 255 iterations; always from ``lr * P`` it
-   took 1243.)
+   where that fits the last step s and gradient change y clearly better: where
+   the angle between them is smaller without P than in the metric P. (A chain
+   of 10,000 coupled variables takes 285 iterations; always from ``lr * P`` it
+   took 1243. Of 92 classical problems all are solved with a preference of 1.5,
+   2 or 4 for P, and all but one without.)
 3. A trial point is accepted when its value is below the highest of the last
    ten by the Armijo rule [3]_ [4]_; else the step is shortened by quadratic
    interpolation. Where rounding hides the change of the value, the slope
@@ -84,6 +85,7 @@ SHORTEN = 0.1, 0.5  # the factor of one backtracking step lies between these
 GROW = 2.0  # of the step length where the curvature is not positive
 BLOCK = 2  # as many long Barzilai-Borwein steps, then as many short ones
 CURVATURE = 1e-12  # cosine between step and gradient change that counts as positive
+PREFERENCE = 2.0  # for the metric: by so much the identity's squared cosine must be larger
 SPREAD = 1e6  # a coordinate's metric may differ by this factor from that of all
 MAX_BACKTRACKS = 40
 LINEAR = 0.75  # a rise that shrinks less than its step, by half or more, is not curvature
@@ -384,7 +386,8 @@ def judge_pair(
             state.lr *= GROW * state.alpha
     elif state.maxcor > 0:
         state.lr = s_y / y_metric_y
-        state.common = s_y / y_y if s_s * y_y < s_metric_s * y_metric_y else 0.0
+        is_common = PREFERENCE * s_s * y_y < s_metric_s * y_metric_y
+        state.common = s_y / y_y if is_common else 0.0
         state.newest = slot_of_pair(state)
         state.curvature[state.newest] = s_y
         state.pairs = min(state.pairs + 1, state.maxcor)
