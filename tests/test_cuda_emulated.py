@@ -15,7 +15,7 @@ from gpu_tests import TESTS, assert_passing
 # Files of tests/gpu -> which of their tests, to take seconds: ``-m gpu --emulated`` runs all
 CHOSEN = {
     "test_update": "float and (variants and all or kernels and all or everything) or skipped",
-    "test_large_problems": "",
+    "test_large_problems": "plateau or everything or ends or sizes or bounds",
     "test_many_problems": "cpu and (args or plateau or float32) or raises or neither",
 }
 
