@@ -278,9 +278,8 @@ The second table compares epochs with and without `shuffle`. *Shuffling / gradie
 by how much longer an epoch takes in a random order than in order, in units of the latter: 0 would
 be shuffling for free. Where the data does not fit the caches, threads draw the next order and
 gather rows ahead of the loop over batches. That is processor time of other cores, and the loop
-waits for it where they are not free: for the largest two sizes, on four cores, the column said 0.9
-to 1.0 at its lowest, and 1.3 to 4.7 while other programs were busy. Processor time, of all threads
-together, depends less on them. While this was measured other processes took {taken} of
+waits for it where they are not free. Processor time, of all threads together, depends less on what
+other programs do. While this was measured other processes took {taken} of
 {cores()} cores.
 """
     save("minibatch.md", text)

@@ -16,8 +16,8 @@ measured in another unit.
    where that fits the last step s and gradient change y clearly better: where
    the angle between them is smaller without P than in the metric P. (A chain
    of 10,000 coupled variables takes 285 iterations; always from ``lr * P`` it
-   took 1243. Of 92 classical problems all are solved with a preference of 1.5,
-   2 or 4 for P, and all but one without.)
+   took 1243. Without a preference for P one of the classical problems, chebyquad
+   of 100 variables, takes more than 3000 evaluations, and 670 with it.)
 3. A trial point is accepted when its value is below the highest of the last
    ten by the Armijo rule [3]_ [4]_; else the step is shortened by quadratic
    interpolation. Where rounding hides the change of the value, the slope

@@ -20,7 +20,7 @@ from numba import types
 from rmsfast.core import auto, rule, solver, status
 from rmsfast.core.auto import FORGET, LEARN, MOVE, SPREAD, WAIT
 from rmsfast.core.cuda.reduction import SHAPE, SUMS, gather, publish
-from rmsfast.core.cuda.target import device_function, target
+from rmsfast.core.cuda.target import device_function, on_device, target
 from rmsfast.core.cuda.terms import gradient_of, value_of
 from rmsfast.core.solver import (
     CHANGES,
@@ -91,29 +91,25 @@ _is_hidden, _is_descent, _are_known, _slot_of_pair = map(
 )
 
 
-def _device(function: Any) -> Any:
-    return function if cuda is None else cuda.jit(device=True)(function)
-
-
-@_device
+@on_device
 def _is_task(state: State, task: int) -> bool:
     """Whether a run that has not ended is to do this."""
     return state.status == status.RUNNING and state.task == task
 
 
-@_device
+@on_device
 def _has_pairs(state: State) -> bool:
     """Whether the next direction is that of the two loops."""
     return _is_task(state, LEARN) and state.pairs > 0
 
 
-@_device
+@on_device
 def _slot(state: State, k: int) -> int:
     """Return where pair number `k` is, counted from the newest."""
     return (state.newest - k) % state.maxcor
 
 
-@_device
+@on_device
 def _pair(w: np.ndarray, state: State, slot: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the step and the gradient change that are remembered in a slot."""
     return w[PAIRS + slot], w[PAIRS + max(state.maxcor, 1) + slot]
@@ -342,7 +338,7 @@ def first_loop_kernel(T: Any, bounded: bool) -> Any:
     return cuda.jit(first)
 
 
-@_device
+@on_device
 def _weigh(state: State, k: int, product: float) -> None:
     """Find the factor of pair `k` in the second loop."""
     j = _slot(state, k)

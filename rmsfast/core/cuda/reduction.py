@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rmsfast.core.cuda.target import SIMULATED, target
+from rmsfast.core.cuda.target import SIMULATED, on_device, target
 
 cuda: Any = target()  # the simulator looks for it among the names of this module
 
@@ -26,11 +26,7 @@ def blocks_of(n: int) -> int:
     return min(-(-n // THREADS), BLOCKS)
 
 
-def _device(function: Any) -> Any:
-    return function if cuda is None else cuda.jit(device=True)(function)
-
-
-@_device
+@on_device
 def _fold(lanes: np.ndarray) -> None:
     """Bring the sums and maxima of all threads of a block to the first."""
     t, width = cuda.threadIdx.x, THREADS // 2
@@ -45,7 +41,7 @@ def _fold(lanes: np.ndarray) -> None:
     cuda.syncthreads()
 
 
-@_device
+@on_device
 def publish(parts: np.ndarray, lanes: np.ndarray, sums: Any, maxima: Any) -> None:
     """Write what the block measured.
 
@@ -71,7 +67,7 @@ def publish(parts: np.ndarray, lanes: np.ndarray, sums: Any, maxima: Any) -> Non
             parts[k, cuda.blockIdx.x] = lanes[k, 0]
 
 
-@_device
+@on_device
 def gather(parts: np.ndarray, blocks: int, lanes: np.ndarray) -> None:
     """Fold what all `blocks` measured: the first thread finds it in column 0 of `lanes`."""
     t = cuda.threadIdx.x

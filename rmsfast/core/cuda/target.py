@@ -59,6 +59,12 @@ def why_not() -> str:
     return f"the CUDA driver does not start: {' '.join(error.split())}"
 
 
+def on_device(function: Any) -> Any:
+    """Compile a function for kernels to call; where there is no CUDA package it stays as it is."""
+    module = target()
+    return function if module is None else module.jit(device=True)(function)
+
+
 @functools.cache
 def device_function(function: Any) -> Any:
     """Return a compiled function of scalars, records and arrays as one that kernels may call.

@@ -33,7 +33,7 @@ from rmsfast.core.cpu import (
     Variant,
     X,
 )
-from rmsfast.core.cuda.target import SIMULATED, device_function, target
+from rmsfast.core.cuda.target import SIMULATED, device_function, on_device, target
 from rmsfast.core.rule import NO_FLAGS, Hyper
 
 cuda: Any = target()
@@ -62,7 +62,8 @@ _with_lr, _step, _average, _descent_gradient = map(
 )
 
 
-def _find(blocks: np.ndarray, block: int) -> int:
+@on_device
+def _find_array(blocks: np.ndarray, block: int) -> int:
     """Return the array that a block belongs to: the last with ``blocks[k] <= block``."""
     low, high = 0, blocks.size - 1
     while high - low > 1:
@@ -72,9 +73,6 @@ def _find(blocks: np.ndarray, block: int) -> int:
         else:
             high = middle
     return low
-
-
-_find_array = _find if cuda is None else cuda.jit(device=True)(_find)
 
 
 @functools.cache
@@ -276,7 +274,8 @@ def norm_kernel(T: Any, P: Any, weight_decay: bool, maximize: bool) -> Any:
     return cuda.jit(norm)
 
 
-def _fold(lanes: np.ndarray, peaks: np.ndarray) -> None:
+@on_device
+def _fold_lanes(lanes: np.ndarray, peaks: np.ndarray) -> None:
     """Add all lanes into the first, and bring the largest peak there."""
     cuda.syncthreads()
     width = LANES
@@ -286,9 +285,6 @@ def _fold(lanes: np.ndarray, peaks: np.ndarray) -> None:
             lanes[lane] += lanes[width + lane]
             peaks[lane] = max(peaks[lane], peaks[width + lane])
         cuda.syncthreads()
-
-
-_fold_lanes = _fold if cuda is None else cuda.jit(device=True)(_fold)
 
 
 @functools.cache
